@@ -1,0 +1,1 @@
+"""Typed settings, each declared once: name, default, unit, range, meaning."""

@@ -1,0 +1,1 @@
+"""Pictures, report.html, summary.json and the comparison with truth."""

@@ -1,0 +1,1 @@
+"""The ROS border: conversion, parameters, QoS, diagnostics."""

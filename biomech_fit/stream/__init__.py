@@ -1,0 +1,1 @@
+"""Time and buffers: from single packets to frame sets to results."""
