@@ -1,0 +1,288 @@
+"""Frame sets from well and badly behaved cameras."""
+
+import time
+
+import numpy as np
+import pytest
+
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.types import KeypointPacket
+from biomech_fit.stream.assembler import Assembler
+
+CAMERAS = tuple(f"cam{i}" for i in range(8))
+PERIOD = 1 / 60
+MS = 1_000_000
+
+
+def packet(camera: str, stamp_s: float, received_s: float | None = None) -> KeypointPacket:
+    return KeypointPacket(
+        camera=camera,
+        stamp_ns=round(stamp_s * 1e9) + 1_000_000_000,
+        xy=np.zeros((1, 1, 2), np.float32),
+        confidence=np.ones((1, 1), np.float32),
+        person_ids=np.array([-1], np.int32),
+        received_ns=None if received_s is None else round(received_s * 1e9) + 1_000_000_000,
+    )
+
+
+def stream(seconds=5.0, period=PERIOD, latency=0.020, jitter=0.0, loss=0.0, seed=0, cameras=CAMERAS, extra_latency=None, clock=None, rate=None):
+    """Packets of a rig in arrival order, with the true frame numbers by packet identity."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for k in range(round(seconds / period)):
+        for i, camera in enumerate(cameras):
+            if rng.random() < loss or (rate and k % rate.get(camera, 1)):
+                continue
+            stamp = k * period + (clock or {}).get(camera, 0.0) + (rng.uniform(-jitter, jitter) if jitter else 0.0)
+            arrival = stamp + latency + 0.0003 * i + rng.uniform(0, 0.004) + (extra_latency or {}).get(camera, 0.0)
+            out.append((arrival, k, packet(camera, stamp, arrival)))
+    out.sort(key=lambda item: item[0])
+    frame_of = {id(p): k for _, k, p in out}
+    return [p for _, _, p in out], frame_of
+
+
+def run(assembler, packets):
+    sets = []
+    for p in packets:
+        assembler.feed(p)
+        sets += assembler.poll(p.received_ns)
+    return sets + assembler.flush()
+
+
+def check(sets, frame_of):
+    stamps = [s.stamp_ns for s in sets]
+    assert all(b > a for a, b in zip(stamps, stamps[1:], strict=False))
+    for s in sets:
+        assert len({frame_of[id(p)] for p in s.packets.values()}) == 1, "frames mixed"
+
+
+def waits_ms(sets):
+    return [(s.closed_ns - min(p.received_ns for p in s.packets.values())) / MS for s in sets]
+
+
+def test_all_there():
+    packets, frame_of = stream()
+    sets = run(Assembler(CAMERAS, PERIOD), packets)
+    check(sets, frame_of)
+    assert len(sets) == 300 and all(len(s.packets) == 8 and not s.missing for s in sets)
+    assert max(waits_ms(sets)) < 10
+
+
+def test_ten_percent_lost_on_all_cameras_keeps_every_frame():
+    packets, frame_of = stream(loss=0.1, jitter=0.003)
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, packets)
+    check(sets, frame_of)
+    assert len(sets) == 300
+    assert sum(len(s.packets) for s in sets) == len(packets)
+    assert sum(h.lost for h in assembler.health().values()) == pytest.approx(2400 - len(packets), abs=8)
+    assert max(waits_ms(sets)) <= 50.01 and np.percentile(waits_ms(sets), 75) < 30, "a lost packet is known lost when the camera's next one comes"
+
+
+def test_dead_camera_is_waited_for_only_at_first():
+    packets, frame_of = stream()
+    packets = [p for p in packets if p.camera != "cam3" or frame_of[id(p)] < 60]
+    assembler = Assembler(CAMERAS, PERIOD, dead_after_s=0.5)
+    sets = run(assembler, packets)
+    check(sets, frame_of)
+    assert len(sets) == 300
+    assert max(waits_ms(sets)) <= 50.01
+    assert max(waits_ms(sets[100:])) < 10
+    assert not assembler.health()["cam3"].alive and assembler.health()["cam2"].alive
+    assert all(s.missing == ("cam3",) for s in sets[60:])
+
+
+def test_camera_that_never_sends_and_one_that_comes_back():
+    packets, frame_of = stream(cameras=CAMERAS[:7])
+    packets = [p for p in packets if p.camera != "cam0" or not 60 <= frame_of[id(p)] < 180]
+    sets = run(Assembler(CAMERAS, PERIOD, dead_after_s=0.5), packets)
+    check(sets, frame_of)
+    assert len(sets) == 300
+    assert "cam0" in sets[181].packets and max(waits_ms(sets[185:])) < 10
+
+
+def test_one_camera_200_ms_late_costs_nothing_but_itself():
+    packets, frame_of = stream(extra_latency={"cam5": 0.2})
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, packets)
+    check(sets, frame_of)
+    assert len(sets) == 300
+    assert all(len(s.packets) >= 7 for s in sets)
+    assert max(waits_ms(sets)) <= 50.01 and np.median(waits_ms(sets[60:])) < 10
+    health = assembler.health()["cam5"]
+    assert health.alive and health.late > 280 and health.lost < 20 and health.lead_s < -0.15
+
+
+def test_late_camera_that_recovers_is_waited_for_again():
+    packets, frame_of = stream()
+    slow = [(p.received_ns + (120 * MS if p.camera == "cam5" and frame_of[id(p)] < 100 else 0), p) for p in packets]
+    moved = [KeypointPacket(p.camera, p.stamp_ns, p.xy, p.confidence, p.person_ids, t) for t, p in sorted(slow, key=lambda item: item[0])]
+    sets = run(Assembler(CAMERAS, PERIOD), moved)
+    assert len(sets) == 300 and all(len(s.packets) == 8 for s in sets[140:])
+
+
+def test_one_camera_much_faster_than_the_rest_does_not_shut_them_out():
+    packets, frame_of = stream(extra_latency={c: 0.15 for c in CAMERAS[1:]})
+    sets = run(Assembler(CAMERAS, PERIOD), packets)
+    check(sets, frame_of)
+    assert sum(len(s.packets) == 8 for s in sets) > 270
+
+
+def test_jitter_and_clock_offsets():
+    clock = dict(zip(CAMERAS, np.linspace(-0.004, 0.004, 8), strict=True))
+    packets, frame_of = stream(jitter=0.003, clock=clock)
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, packets)
+    stamps = [s.stamp_ns for s in sets]
+    assert all(b > a for a, b in zip(stamps, stamps[1:], strict=False))
+    mixed = [s for s in sets[30:] if len({frame_of[id(p)] for p in s.packets.values()}) > 1]
+    assert not mixed and len(sets) < 310 and all(len(s.packets) == 8 for s in sets[40:])
+    assert assembler.health()["cam7"].clock_offset_s == pytest.approx(0.004, abs=0.002)
+
+
+def test_duplicates_are_dropped_and_counted():
+    packets, frame_of = stream(seconds=2)
+    doubled = [p for p in packets for _ in (0, 1)] + packets[-20:]
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, doubled)
+    check(sets, frame_of)
+    assert len(sets) == 120 and sum(h.duplicates for h in assembler.health().values()) == len(packets) + 20
+
+
+def test_reordered_packets():
+    packets, frame_of = stream(seconds=3)
+    rng = np.random.default_rng(1)
+    order = np.argsort(np.arange(len(packets)) + rng.uniform(0, 14, len(packets)))  # neighbours within 14 packets, so up to two frames, swap
+    shuffled = [packets[i] for i in order]
+    received = sorted(p.received_ns for p in packets)
+    shuffled = [KeypointPacket(p.camera, p.stamp_ns, p.xy, p.confidence, p.person_ids, t) for p, t in zip(shuffled, received, strict=True)]
+    frames = {(p.camera, p.stamp_ns): frame_of[id(p)] for p in packets}
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, shuffled)
+    assert len(sets) == 180 and all(len({frames[p.camera, p.stamp_ns] for p in s.packets.values()}) == 1 for s in sets)
+    assert sum(len(s.packets) for s in sets) > 0.98 * len(packets)
+
+
+def test_backwards_jump_resets_once():
+    first, _ = stream(seconds=2)
+    again, frame_of = stream(seconds=2, seed=1)
+    shift = 3_000_000_000
+    again = [KeypointPacket(p.camera, p.stamp_ns, p.xy, p.confidence, p.person_ids, p.received_ns + shift) for p in again]
+    assembler = Assembler(CAMERAS, PERIOD)
+    before = run(assembler, first)
+    assert not assembler.took_reset()
+    resets, sets = 0, []
+    for p in again:
+        assembler.feed(p)
+        resets += assembler.took_reset()
+        sets += assembler.poll(p.received_ns)
+    sets += assembler.flush()
+    assert resets == 1 and len(before) == 120 and len(sets) == 120
+    assert all(len(s.packets) == 8 for s in sets)
+
+
+@pytest.mark.parametrize("cameras", [CAMERAS, CAMERAS[:1], CAMERAS[:2]])
+def test_looping_recording_without_arrival_times(cameras):
+    packets, _ = stream(seconds=2, cameras=cameras)
+    plain = [KeypointPacket(p.camera, p.stamp_ns, p.xy, p.confidence, p.person_ids) for p in sorted(packets, key=lambda p: p.stamp_ns)]
+    assembler = Assembler(cameras, PERIOD)
+    sets, resets = [], 0
+    for p in plain + plain:
+        assembler.feed(p)
+        resets += assembler.took_reset()
+        sets += assembler.poll()
+    sets += assembler.flush()
+    assert resets == 1 and 238 <= len(sets) <= 240
+
+
+@pytest.mark.parametrize("offset_s", [5.0, -5.0, 3600.0])
+def test_one_wrong_clock_neither_stops_nor_restarts_the_stream(offset_s):
+    packets, frame_of = stream(seconds=3, clock={"cam2": offset_s})
+    packets = [KeypointPacket(p.camera, p.stamp_ns, p.xy, p.confidence, p.person_ids, p.stamp_ns - round(offset_s * 1e9 if p.camera == "cam2" else 0) + 20 * MS) for p in packets]
+    packets.sort(key=lambda p: (p.received_ns, p.camera))
+    assembler = Assembler(CAMERAS, PERIOD, dead_after_s=0.5)
+    sets = run(assembler, packets)
+    assert not assembler.took_reset()
+    assert sum(len(s.packets) == 7 for s in sets) >= 178
+    assert assembler.health()["cam2"].bad_stamps > 150
+
+
+def test_pause_of_all_cameras_goes_on():
+    packets, frame_of = stream(seconds=6)
+    packets = [p for p in packets if not 100 <= frame_of[id(p)] < 250]
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, packets)
+    check(sets, frame_of)
+    assert not assembler.took_reset() and len(sets) == 210 and sum(len(s.packets) for s in sets) >= 210 * 8 - 8
+
+
+def test_irregular_rate():
+    rng = np.random.default_rng(3)
+    times = np.cumsum(rng.uniform(0.025, 0.045, 150))
+    packets = [packet(c, t, t + 0.02 + 0.001 * i) for t in times for i, c in enumerate(CAMERAS)]
+    sets = run(Assembler(CAMERAS, None), packets)
+    assert len(sets) == 150 and all(len(s.packets) == 8 for s in sets)
+
+
+def test_camera_at_half_rate_is_not_waited_for_between_its_frames():
+    packets, frame_of = stream(rate={"cam1": 2})
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, packets)
+    check(sets, frame_of)
+    assert len(sets) == 300
+    assert sum("cam1" in s.packets for s in sets) == 150
+    assert max(waits_ms(sets[40:])) < 10 and not any(s.missing for s in sets[40:])
+    assert assembler.health()["cam1"].rate_hz == pytest.approx(30, rel=0.02)
+    assert assembler.health()["cam1"].lost < 30
+
+
+def test_wrong_nominal_period_is_corrected():
+    packets, frame_of = stream(period=1 / 200, seconds=2)
+    assembler = Assembler(CAMERAS, 1 / 30)
+    sets = run(assembler, packets)
+    assert assembler.frame_period_s == pytest.approx(1 / 200, rel=0.02)
+    assert all(len(s.packets) == 8 for s in sets[40:-1])
+
+
+def test_offline_use_is_deterministic_and_poll_may_come_rarely():
+    packets, _ = stream(loss=0.1, jitter=0.002)
+    plain = [KeypointPacket(p.camera, p.stamp_ns, p.xy, p.confidence, p.person_ids) for p in packets]
+    results = []
+    for _ in range(2):
+        assembler = Assembler(CAMERAS, PERIOD)
+        results.append([(s.stamp_ns, tuple(s.packets), s.closed_ns) for s in run(assembler, plain)])
+    assert results[0] == results[1] and len(results[0]) == 300
+    assembler = Assembler(CAMERAS, PERIOD)
+    for p in plain:
+        assembler.feed(p)
+    assert [s.stamp_ns for s in assembler.flush()] == [r[0] for r in results[0]]
+
+
+def test_memory_stays_bounded():
+    packets, _ = stream(seconds=20, cameras=CAMERAS[:1])
+    assembler = Assembler(CAMERAS, PERIOD, deadline_s=1e6, dead_after_s=1e6, max_open=16)
+    most = 0
+    for p in packets:
+        assembler.feed(p)
+        assembler.poll(p.received_ns)
+        most = max(most, assembler.open_sets)
+    assert most <= 16
+
+
+def test_cost_per_packet():
+    packets, _ = stream(seconds=10, loss=0.1, jitter=0.003)
+    assembler = Assembler(CAMERAS, PERIOD)
+    start = time.process_time()
+    run(assembler, packets)
+    assert (time.process_time() - start) / len(packets) < 50e-6
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InputError, match="at least one camera"):
+        Assembler([])
+    with pytest.raises(InputError, match="tolerance"):
+        Assembler(CAMERAS, tolerance=0.6)
+    with pytest.raises(InputError, match="frame_period_s"):
+        Assembler(CAMERAS, -1.0)
+    with pytest.raises(InputError, match="'cam9'.*cam0"):
+        Assembler(CAMERAS).feed(packet("cam9", 0))
