@@ -106,7 +106,10 @@ class Assembler:
         if frame_period_s is not None and not frame_period_s > 0:
             raise InputError(f"frame_period_s must be above 0, not {frame_period_s}.")
         if not deadline_s >= 0 or not dead_after_s > 0 or not reset_jump_s > 0 or max_open < 1:
-            raise InputError(f"deadline_s ({deadline_s}) must not be negative; dead_after_s ({dead_after_s}), reset_jump_s ({reset_jump_s}) and max_open ({max_open}) must be above 0.")
+            raise InputError(
+                f"deadline_s ({deadline_s}) must not be negative, and dead_after_s ({dead_after_s}), reset_jump_s ({reset_jump_s}) "
+                f"and max_open ({max_open}) must be above 0."
+            )
         if not 0 < tolerance < 0.5:
             raise InputError(f"tolerance must lie between 0 and 0.5 of a frame period, not {tolerance}.")
         self.cameras = tuple(cameras)
