@@ -1,0 +1,153 @@
+"""All settings of the streaming fit. Each is declared here once; YAML, ROS parameters and docs/parameters.md come from these declarations."""
+
+# ruff: noqa: RUF009 (`group` only declares a field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from biomech_fit.config.setting import group, setting
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How single camera frames become frame sets."""
+
+    sync: str = setting(
+        "deadline",
+        "How camera frames are joined: deadline = our assembler, never waits for a dead camera; approximate or exact = message_filters (ROS only).",
+        choices=("deadline", "approximate", "exact"),
+        restart=True,
+    )
+    deadline_s: float = setting(0.040, "A frame set is closed at the latest this long after its first packet arrived.", unit="s", low=0.001, high=2.0)
+    frame_rate_hz: float = setting(
+        60.0, "Frame rate that the cameras are expected to have; a recording's own rate wins over it.", unit="Hz", low=1.0, high=1000.0, restart=True
+    )
+    camera_timeout_s: float = setting(0.5, "A camera that has sent nothing for this long is no longer waited for.", unit="s", low=0.02, high=60.0)
+    max_people: int = setting(1, "Number of people tracked at once.", low=1, high=4, restart=True)
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """The sliding window of the fixed-lag smoother."""
+
+    frames: int = setting(32, "Number of frames in the window.", unit="frames", low=8, high=256, restart=True)
+    lag_s: float = setting(
+        0.25, "How far the smoothed output is behind the newest frame; at most the window's length.", unit="s", low=0.0, high=5.0, restart=True
+    )
+    iterations: int = setting(1, "Gauss-Newton iterations per new frame in steady state (warm start).", low=1, high=10, restart=True)
+    start_iterations: int = setting(20, "Gauss-Newton iterations when a track starts or is started anew.", low=1, high=200, restart=True)
+    damping: float = setting(1e-4, "Levenberg-Marquardt damping, relative to the diagonal of the normal equations.", low=0.0, high=1.0, restart=True)
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """The detector's errors."""
+
+    pixel_sigma_px: float = setting(4.0, "Standard deviation of a keypoint with confidence 1 along each pixel axis.", unit="px", low=0.1, high=100.0)
+    robust_kernel: str = setting(
+        "geman_mcclure", "Robust kernel of the reprojection residuals.", choices=("none", "huber", "cauchy", "geman_mcclure"), restart=True
+    )
+    robust_scale: float = setting(4.0, "Scale of the robust kernel, in standard deviations of a keypoint.", low=0.5, high=100.0)
+    confidence_power: float = setting(1.0, "A keypoint's information is multiplied by its confidence to this power.", low=0.0, high=4.0)
+    min_confidence: float = setting(0.1, "Keypoints with less confidence are not used.", low=0.0, high=1.0)
+    correlation_time_s: float = setting(
+        0.0,
+        "Time over which a keypoint's error is correlated; the information of single frames is reduced accordingly (0 = white noise).",
+        unit="s",
+        low=0.0,
+        high=1.0,
+    )
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """The motion prior: third and second differences of the coordinates, in units of the body model's own scales."""
+
+    jerk_scale: float = setting(
+        1.0, "Multiplies the body model's jerk standard deviations; larger follows faster motion, smaller is smoother.", low=0.01, high=100.0
+    )
+    acceleration_scale: float = setting(1.0, "Multiplies the body model's acceleration standard deviations.", low=0.01, high=100.0)
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """What is known about a body before it is seen. The body model brings standard deviations per group; these multiply or replace them."""
+
+    scale_std_factor: float = setting(1.0, "Multiplies the body model's prior standard deviations of the segment scales.", low=0.01, high=10.0)
+    keypoint_offset_std_m: float = setting(
+        0.015,
+        "Prior standard deviation, per axis, of where a detector aims relative to the model's keypoint; a model's own smaller or larger values win.",
+        unit="m",
+        low=0.0005,
+        high=0.2,
+    )
+    pose_std_factor: float = setting(1.0, "Multiplies the standard deviations of the weak pose prior.", low=0.05, high=100.0)
+    joint_limit_std_rad: float = setting(
+        0.05, "Softness of the ranges of motion: a joint this far beyond its range costs as much as one standard deviation.", unit="rad", low=0.001, high=1.0
+    )
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """The slow states: what is estimated besides the pose, how far it may be from the loaded values, and how fast it may change."""
+
+    cameras: bool = setting(True, "Estimate corrections of the cameras' positions and orientations.", restart=True)
+    scales: bool = setting(True, "Estimate the scales of the body's segments.", restart=True)
+    offsets: bool = setting(True, "Estimate the offsets of the keypoints.", restart=True)
+    clock: bool = setting(False, "Estimate a clock offset for each camera.", restart=True)
+    camera_rotation_std_deg: float = setting(0.7, "Prior standard deviation, per axis, of a camera's rotation error.", unit="deg", low=0.001, high=20.0)
+    camera_translation_std_m: float = setting(0.03, "Prior standard deviation, per axis, of a camera's position error.", unit="m", low=0.0001, high=1.0)
+    clock_std_s: float = setting(0.010, "Prior standard deviation of a camera's clock offset.", unit="s", low=0.0001, high=0.5)
+    camera_rotation_walk_deg: float = setting(
+        0.002, "Random walk of a camera's rotation, per axis and square root of a second.", unit="deg/sqrt(s)", low=0.0, high=5.0
+    )
+    camera_translation_walk_m: float = setting(
+        0.0001, "Random walk of a camera's position, per axis and square root of a second.", unit="m/sqrt(s)", low=0.0, high=0.5
+    )
+    scale_walk: float = setting(0.0002, "Random walk of a segment's scale per square root of a second.", unit="1/sqrt(s)", low=0.0, high=0.1)
+    offset_walk_m: float = setting(0.0002, "Random walk of a keypoint's offset, per axis and square root of a second.", unit="m/sqrt(s)", low=0.0, high=0.1)
+    clock_walk_s: float = setting(0.0001, "Random walk of a camera's clock offset per square root of a second.", unit="s/sqrt(s)", low=0.0, high=0.1)
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """When a track starts, is lost, and is started anew."""
+
+    min_start_keypoints: int = setting(8, "Keypoints that must be triangulated before a track starts.", low=4, high=100)
+    min_keypoints: int = setting(4, "A frame with fewer usable keypoints of the person (over all cameras) counts as not seen.", low=1, high=100)
+    association_px: float = setting(
+        80.0, "A detected person further than this from the predicted body (median over keypoints) is somebody else.", unit="px", low=5.0, high=2000.0
+    )
+    lost_rms_px: float = setting(60.0, "A frame whose robust reprojection error is above this counts as lost.", unit="px", low=5.0, high=2000.0)
+    reinit_after_frames: int = setting(10, "The fit is started anew after this many lost frames in a row.", unit="frames", low=1, high=1000)
+    predict_s: float = setting(
+        0.5, "Without usable keypoints the pose is predicted for this long before the person counts as gone.", unit="s", low=0.0, high=10.0
+    )
+
+
+@dataclass(frozen=True)
+class GaitConfig:
+    """Gait events from the smoothed body."""
+
+    min_step_time_s: float = setting(0.25, "Shortest time between two initial contacts of the two feet.", unit="s", low=0.05, high=2.0)
+    max_step_time_s: float = setting(2.0, "A longer pause between two contacts is a stop, not a step.", unit="s", low=0.3, high=10.0)
+    min_swing_s: float = setting(0.12, "Shortest swing phase.", unit="s", low=0.02, high=1.0)
+    min_step_length_m: float = setting(0.10, "A foot that moved less between its contacts has made no step.", unit="m", low=0.0, high=1.0)
+    contact_speed_m_per_s: float = setting(0.5, "A foot slower than this, near its lowest height, stands on the floor.", unit="m/s", low=0.05, high=3.0)
+    contact_height_m: float = setting(0.05, "Height above its own standing level under which a foot can touch the floor.", unit="m", low=0.005, high=0.3)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """All settings of the streaming fit."""
+
+    device: str = setting("auto", "Where the solver runs: auto takes a GPU if JAX has one.", choices=("auto", "cpu", "gpu"), restart=True)
+    stream: StreamConfig = group(StreamConfig, "How single camera frames become frame sets.")
+    window: WindowConfig = group(WindowConfig, "The sliding window of the fixed-lag smoother.")
+    noise: NoiseConfig = group(NoiseConfig, "The detector's errors.")
+    motion: MotionConfig = group(MotionConfig, "The motion prior.")
+    priors: PriorConfig = group(PriorConfig, "What is known about a body before it is seen.")
+    refine: RefineConfig = group(RefineConfig, "What is estimated besides the pose.")
+    track: TrackConfig = group(TrackConfig, "When a track starts, is lost, and is started anew.")
+    gait: GaitConfig = group(GaitConfig, "Gait events from the smoothed body.")
