@@ -37,6 +37,8 @@ def valid_values(entry: Field) -> str:
         return "true or false"
     if isinstance(default, str):
         return "a text"
+    if isinstance(default, tuple):
+        return "a list of texts"
     kind = "a whole number" if isinstance(default, int) else "a number"
     low, high = meta["low"], meta["high"]
     unit = f" {meta['unit']}" if meta["unit"] else ""
@@ -64,6 +66,10 @@ def checked_value(entry: Field, value: Any, where: str) -> Any:
         if not isinstance(value, str) or (entry.metadata["choices"] and value not in entry.metadata["choices"]):
             raise bad
         return value
+    if isinstance(default, tuple):
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise bad
+        return tuple(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise bad
     if isinstance(default, int):

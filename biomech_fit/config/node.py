@@ -1,0 +1,85 @@
+"""Settings of the ROS nodes that are not settings of the fit itself. Parameters and docs/parameters.md come from these declarations."""
+
+# ruff: noqa: RUF009 (`group` only declares a field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.config.setting import group, setting
+
+
+@dataclass(frozen=True)
+class FitterNodeConfig:
+    """fitter_node: keypoints in, joint states out. The settings of the fit are under `fit`."""
+
+    calibration: str = setting("", "Calibration file of the cameras. Needed to configure the node.", restart=True)
+    cameras: tuple[str, ...] = setting((), "Names of the calibration's cameras to use; empty = all.", restart=True)
+    keypoint_set: str = setting("halpe_26", "Keypoint set that the detectors send: a name, or the path of a YAML file.", restart=True)
+    model: str = setting("", "Body model: a name, or the path of an MJCF file with its YAML beside it; empty = the built-in body.", restart=True)
+    subject: str = setting("", "subject.yaml with the person's scales and offsets to start from; empty = a body of average size.", restart=True)
+    subject_name: str = setting("", "Name of the subject in the messages; empty = the one of the subject file.", restart=True)
+    config: str = setting("", "YAML file with settings of the fit; parameters under `fit` that are set win over it.", restart=True)
+    autostart: bool = setting(False, "Configure and activate the node by itself when it starts.", restart=True)
+    world_frame: str = setting("world", "Frame of the calibration's world.", restart=True)
+    frame_prefix: str = setting("", "Prefix of the names of the body's frames, as robot_state_publisher's parameter of this name.", restart=True)
+    save_directory: str = setting("", "Where ~/save_subject and ~/save_calibration write; empty = the working directory.")
+    publish_markers: bool = setting(True, "Publish the body, the cameras and the keypoints as markers.")
+    marker_rate_hz: float = setting(30.0, "Markers are published at most this often.", unit="Hz", low=0.5, high=1000.0)
+    publish_tf: bool = setting(True, "Publish the pelvis and the cameras on /tf (where tf2_msgs is installed).", restart=True)
+    slow_rate_hz: float = setting(1.0, "How often calibration, subject_model and diagnostics are published.", unit="Hz", low=0.1, high=50.0, restart=True)
+    fit: FitConfig = group(FitConfig, "Settings of the fit.")
+
+
+@dataclass(frozen=True)
+class GaitNodeConfig:
+    """gait_node: body_state_smoothed in, gait_events and step_parameters out. The settings of the detector are those of `fit.gait`."""
+
+    world_frame: str = setting("world", "Frame of the events' positions when the body states name none.")
+
+
+@dataclass(frozen=True)
+class SimulatorNodeConfig:
+    """simulator_node: a walking subject seen by a ring of cameras."""
+
+    seed: int = setting(0, "Seed of all random numbers.", low=0, high=2**31 - 1)
+    cameras: int = setting(8, "Number of cameras on the ring.", low=2, high=64)
+    frame_rate_hz: float = setting(60.0, "Frames per second.", unit="Hz", low=1.0, high=500.0)
+    duration_s: float = setting(
+        0.0, "Length of the simulated walk; it ends then. 0 = as long as the node runs (the walk is repeated).", unit="s", low=0.0, high=3600.0
+    )
+    start_delay_s: float = setting(1.0, "Pause before the first frame, so that subscribers are found.", unit="s", low=0.0, high=60.0)
+    wait_for_subscribers: bool = setting(False, "Send the first frame only once every camera's keypoints have a subscriber.")
+    keypoint_set: str = setting("halpe_26", "Keypoint set that the simulated detector sends.")
+    calibration: str = setting("", "Where the cameras' calibration is written when the node starts; empty = nowhere.")
+    truth: str = setting("", "Folder where truth.npz, truth.mot, truth.trc and truth_events.csv are written when the node starts; empty = nowhere.")
+    world_frame: str = setting("world", "Frame of the ground truth.")
+
+
+@dataclass(frozen=True)
+class ReplayNodeConfig:
+    """replay_node: a recording to topics with its own timing."""
+
+    recording: str = setting("", "The recording: a folder, bag or file as `biomech-fit track` reads it.")
+    calibration: str = setting("", "Calibration file; empty = the recording's own.")
+    keypoint_set: str = setting("", "Keypoint set; empty = the recording's own.")
+    frame_rate_hz: float = setting(0.0, "Frame rate of the recording; 0 = its own.", unit="Hz", low=0.0, high=1000.0)
+    rate: float = setting(1.0, "Speed of the replay relative to the recording.", low=0.01, high=100.0)
+    loop: bool = setting(False, "Start again at the end. The stamps jump back then.")
+    clock: bool = setting(False, "Publish the recording's time on /clock, for nodes with use_sim_time.")
+    now_stamps: bool = setting(False, "Shift the stamps so that the first frame is now, instead of the recording's own.")
+    start_delay_s: float = setting(1.0, "Pause before the first frame, so that subscribers are found.", unit="s", low=0.0, high=60.0)
+    wait_for_subscribers: bool = setting(False, "Send the first frame only once every camera's keypoints have a subscriber.")
+
+
+@dataclass(frozen=True)
+class OverlayNodeConfig:
+    """overlay_node: the reprojected skeleton on a camera's images."""
+
+    camera: str = setting("", "Name of the camera whose images come in.")
+    calibration: str = setting("", "Calibration file; the node uses the refined camera of the topic `calibration` as soon as it comes.")
+    compressed: bool = setting(False, "Images come as sensor_msgs/CompressedImage (JPEG or PNG).")
+    smoothed: bool = setting(True, "Draw body_state_smoothed rather than body_state; images wait for it.")
+    tolerance_s: float = setting(0.012, "An image takes the body state whose stamp is at most this far from its own.", unit="s", low=0.0, high=1.0)
+    wait_s: float = setting(1.0, "An image without a body state is passed on undrawn after this time.", unit="s", low=0.0, high=10.0)
