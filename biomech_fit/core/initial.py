@@ -1,0 +1,132 @@
+"""The first pose: a closed-form placement of the trunk, then robust least squares on triangulated points from several starts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jax import Array
+
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.kinematics import Kinematics
+from biomech_fit.core.residuals import point_distance
+from biomech_fit.core.robust import geman_mcclure
+
+POINT_STD_M = 0.03
+"""Of a triangulated keypoint about the model's: detector noise, keypoint offset and calibration error together."""
+ITERATIONS = 40
+TURNS = 4
+"""Starts, turned about the vertical: a left-right confused trunk must not decide."""
+
+
+class FirstPose(NamedTuple):
+    """The best of the starts."""
+
+    x: Array
+    """(N,) with the root's rotation vector zero or small."""
+    reference: Array
+    """(3, 3)"""
+    scales: Array
+    """(S,)"""
+    error_m: Array
+    """() median distance of the used points."""
+
+
+class PoseStarter:
+    """Compiled once per body model and keypoint set."""
+
+    def __init__(self, body: BodyModel):
+        self.body, self.kinematics = body, Kinematics(body)
+        self._rest, self._reference = rest_pose(body)
+        placed = self.kinematics.poses(jnp.asarray(self._rest, jnp.float32)[None], jnp.asarray(self._reference, jnp.float32), jnp.zeros(len(body.scale_names)))
+        self._template = np.asarray(self.kinematics.points(placed, jnp.zeros(len(body.scale_names)), body.keypoint_body, np.float32(body.keypoint_position))[0])
+        freedom = self.kinematics.moves[body.keypoint_body].sum(1)
+        self._stiffness = np.float32(1 / (1 + (freedom - freedom.min()) ** 2))
+        """Keypoints with few joints between them and the root place the trunk."""
+        self.find = jax.jit(self._find)
+
+    def _find(self, points: Array, information: Array) -> FirstPose:
+        """Pose from points (K, 3) with relative weights (K,) >= 0 (0 = missing; its point may be anything finite)."""
+        turns = np.arange(TURNS) * 2 * np.pi / TURNS
+        yaw = np.array([[[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]] for a in turns], np.float32)
+        rotation, root = _place(self._template, points, information * self._stiffness)
+        template_root = np.float32(self._rest[:3]) if self.kinematics.free_root else np.zeros(3, np.float32)
+
+        def start(turn: Array) -> tuple[Array, FirstPose]:
+            x = jnp.asarray(self._rest, jnp.float32)
+            reference = jnp.asarray(self._reference, jnp.float32)
+            if self.kinematics.free_root:
+                reference = rotation @ turn @ reference
+                x = x.at[:3].set(rotation @ turn @ (template_root - root[0]) + root[1])
+            return self._descend(x, reference, points, information / POINT_STD_M**2)
+
+        cost, poses = jax.vmap(start)(jnp.asarray(yaw))
+        best = jnp.argmin(jnp.where(jnp.isfinite(cost), cost, jnp.inf))
+        return FirstPose(*(a[best] for a in poses))
+
+    def _descend(self, x: Array, reference: Array, points: Array, information: Array) -> tuple[Array, FirstPose]:
+        body, n, s = self.body, self.kinematics.n_coordinates, self.kinematics.n_scales
+        local = np.float32(body.keypoint_position)
+        offsets = jnp.zeros((len(body.keypoint_names), 3), jnp.float32)
+        finite = np.isfinite(body.pose_std)
+        pose_information = np.float32(np.where(finite, 1 / np.where(finite, body.pose_std, 1.0) ** 2, 0.0))
+        lower, upper = np.float32(np.clip(body.lower, -1e6, 1e6)), np.float32(np.clip(body.upper, -1e6, 1e6))
+
+        def linearise(x: Array, scales: Array, widen: Array):
+            poses = self.kinematics.poses(x[None], reference, scales)
+            keypoints = self.kinematics.keypoints(poses, scales, body.keypoint_body, local, offsets)
+            info, cost = point_distance(keypoints.position, points[None], information[None], geman_mcclure, 4.0 * widen)
+            beyond = jnp.maximum(x - upper, 0) - jnp.maximum(lower - x, 0)
+            outside = (beyond != 0) / 0.05**2
+            cost = cost[0] + 0.5 * jnp.sum(outside * beyond**2 + pose_information * (x - body.pose_mean) ** 2) + 0.5 * scales @ body.scale_precision @ scales
+            return keypoints, info, outside, beyond, cost
+
+        def step(i, carry):
+            x, scales, damping, best_cost = carry
+            widen = jnp.maximum(8.0 * 0.8**i, 1.0)
+            keypoints, info, outside, beyond, _ = linearise(x, scales, widen)
+            moves = jnp.concatenate([keypoints.by_pose, keypoints.by_scale], -1)[0]
+            matrix = jnp.einsum("kan,kab,kbm->nm", moves, info.matrix[0], moves)
+            rhs = jnp.einsum("kan,ka->n", moves, info.vector[0])
+            prior = jnp.concatenate([outside + pose_information, jnp.zeros(s)])
+            matrix = matrix + jnp.diag(prior + 1e-3) + jnp.zeros_like(matrix).at[n:, n:].set(jnp.asarray(body.scale_precision, jnp.float32))
+            rhs = rhs - jnp.concatenate([outside * beyond + pose_information * (x - body.pose_mean), jnp.asarray(body.scale_precision, jnp.float32) @ scales])
+            scale = 1 / jnp.sqrt(jnp.diag(matrix))
+            matrix = matrix * scale[:, None] * scale + damping * jnp.eye(n + s)
+            delta = scale * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), scale * rhs)
+            delta = delta * jnp.minimum(1.0, 0.6 / jnp.maximum(jnp.max(jnp.abs(delta[3:])), 1e-6))
+            new_x, new_scales = x + delta[:n], scales + delta[n:]
+            before, after = linearise(x, scales, widen)[-1], linearise(new_x, new_scales, widen)[-1]
+            better = after < before
+            damping = jnp.clip(jnp.where(better, damping * 0.3, damping * 8), 1e-6, 1e3)
+            return jnp.where(better, new_x, x), jnp.where(better, new_scales, scales), damping, jnp.minimum(after, before)
+
+        x, scales, _, cost = jax.lax.fori_loop(0, ITERATIONS, step, (x, jnp.zeros(s, jnp.float32), jnp.float32(1e-2), jnp.float32(jnp.inf)))
+        keypoints = linearise(x, scales, jnp.float32(1.0))[0]
+        distance = jnp.where(information > 0, jnp.linalg.norm(keypoints.position[0] - points, axis=-1), jnp.nan)
+        return cost, FirstPose(x, reference, scales, jnp.nanmedian(distance))
+
+
+def _place(template: np.ndarray, points: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Rotation of the weighted template onto the points (Kabsch 1976) and both centroids."""
+    weight = weight / jnp.maximum(jnp.sum(weight), 1e-9)
+    a, b = weight @ template, weight @ points
+    u, _, vt = jnp.linalg.svd(((points - b) * weight[:, None]).T @ (template - a))
+    sign = jnp.array([1.0, 1.0, jnp.linalg.det(u @ vt)])
+    return (u * sign) @ vt, (a, b)
+
+
+def rest_pose(body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (N,) of the pose prior's mean (MuJoCo's qpos0 for the root) and the root's orientation (3, 3) there."""
+    m = body.mj_model
+    x = np.clip(np.asarray(body.pose_mean, float), body.lower, body.upper)
+    reference = np.eye(3)
+    if body.has_free_root:
+        x[:3], x[3:6] = m.qpos0[:3], 0.0
+        flat = np.zeros(9)
+        mujoco.mju_quat2Mat(flat, m.qpos0[3:7])
+        reference = flat.reshape(3, 3)
+    return x, reference
