@@ -1,0 +1,35 @@
+"""Where the package's data (config/, launch/, package.xml) lies: in the source tree or under share/biomech_fit of an installation."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from biomech_fit.core.errors import InputError
+
+PACKAGE = "biomech_fit"
+
+
+@cache
+def share_directory() -> Path:
+    """The folder that holds package.xml, config/ and launch/. A source tree's own goes before an installed one.
+
+    Raises InputError where neither is found (a broken installation).
+    """
+    # Not resolved: with --symlink-install the modules are links into the source tree, whose data may be newer than the installed share/.
+    package = Path(__file__).absolute().parents[1]
+    candidates = [package.parent, *(parent / "share" / PACKAGE for parent in package.parents)]
+    for folder in candidates:
+        if (folder / "package.xml").is_file() and (folder / "config").is_dir():
+            return folder
+    raise InputError(f"The data of {PACKAGE} (package.xml and config/) was found neither beside {package} nor in a share/{PACKAGE} folder above it; please install the package again.")
+
+
+def config_directory() -> Path:
+    """share_directory()/config: default.yaml, rigs/, models/, keypoint_sets/, rviz/."""
+    return share_directory() / "config"
+
+
+def launch_directory() -> Path:
+    """share_directory()/launch."""
+    return share_directory() / "launch"
