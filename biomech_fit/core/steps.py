@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,12 +45,12 @@ class StepTracker:
     """Turns gait events, in any order within a side's detection delay, into step parameters.
 
     Args:
-        up_axis: index of the world's vertical axis.
+        up: the world's vertical direction.
         max_step_s: contacts further apart than this belong to different walks, and give no step.
     """
 
-    def __init__(self, up_axis: int = 2, max_step_s: float = 1.5) -> None:
-        self._axes = [a for a in range(3) if a != up_axis]
+    def __init__(self, up: Sequence[float] = (0.0, 0.0, 1.0), max_step_s: float = 1.5) -> None:
+        self._up = np.asarray(up, float) / np.linalg.norm(up)
         self._max_step_s = max_step_s
         self.reset()
 
@@ -74,6 +74,9 @@ class StepTracker:
                     steps.append(step)
         return steps
 
+    def _flat(self, event: GaitEvent) -> np.ndarray:
+        return event.position - (event.position @ self._up) * self._up
+
     def _step(self, event: GaitEvent, side: Side) -> StepParameters | None:
         other = Side.RIGHT if side == Side.LEFT else Side.LEFT
         opposite = _last_before(self._contacts[other], event.stamp_ns)
@@ -82,14 +85,14 @@ class StepTracker:
         previous = _last_before(self._contacts[side], event.stamp_ns)
         if previous is not None and _seconds(previous, event) > 2 * self._max_step_s:
             previous = None
-        here, there = event.position[self._axes], opposite.position[self._axes]
+        here, there = self._flat(event), self._flat(opposite)
         step_time = _seconds(opposite, event)
         step_length = float(np.linalg.norm(here - there))
         stride_length = step_width = stride_time = stance = double_support = speed = np.nan
         off = _last_before(self._offs[side], event.stamp_ns)
-        swing = _seconds(off, event) if off is not None and off.stamp_ns > opposite.stamp_ns - int(0.5e9) and _seconds(off, event) < self._max_step_s else np.nan
+        swing = _seconds(off, event) if off is not None and _seconds(off, event) < self._max_step_s else np.nan
         if previous is not None:
-            before = previous.position[self._axes]
+            before = self._flat(previous)
             line = here - before
             stride_length = float(np.linalg.norm(line))
             stride_time = _seconds(previous, event)
@@ -97,7 +100,7 @@ class StepTracker:
             if stride_length > 0.1:  # on the spot there is no line of progression
                 direction = line / stride_length
                 relative = there - before
-                step_width = float(abs(direction[0] * relative[1] - direction[1] * relative[0]))
+                step_width = float(np.linalg.norm(relative - (relative @ direction) * direction))
                 step_length = float(direction @ (here - there))
             if off is not None and previous.stamp_ns < off.stamp_ns:
                 stance = _seconds(previous, off)
