@@ -116,12 +116,11 @@ class FootPhase:
         half = self._s.smoothing_s / 2
         newest = self._raw[-1][0]
         times = np.array([r[0] for r in self._raw])
+        due = newest + (0.5 * (newest - times[-2]) if len(times) > 1 else 0.0) - half  # no further pose falls into the half-window
         done = []
         for i in range(len(times) - 1):
             t = times[i]
-            if t <= self._evaluated or t > newest - half + 1e-9 and i > len(times) - 2:
-                continue
-            if t > newest - half + 1e-9 and len(times) - 1 - i < 2:
+            if not self._evaluated < t <= due:
                 continue
             lo, hi = np.searchsorted(times, [t - half - 1e-9, t + half + 1e-9])
             lo, hi = min(lo, max(i - 1, 0)), max(hi, i + 2)
@@ -166,7 +165,9 @@ class FootPhase:
         """At first, or after a gap: wait until the foot clearly rests or clearly swings. Gives no event."""
         if now.speed.min() > self._s.min_swing_speed_m_s:
             self._begin_swing(now, now.t)
-        elif now.speed.min() < (1 if self._still_since is None else 2) * self._s.min_contact_speed_m_s and (now.height - self._floor).min() < self._s.height_gate_m:
+            return
+        limit = (1 if self._still_since is None else 2) * self._s.min_contact_speed_m_s
+        if now.speed.min() < limit and (now.height - self._floor).min() < self._s.height_gate_m:
             self._still_since = now.t if self._still_since is None else self._still_since
             if now.t - self._still_since >= 2 * self._s.confirm_s:
                 self.in_contact, self._phase_start = True, self._still_since

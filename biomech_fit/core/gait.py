@@ -13,7 +13,7 @@ from biomech_fit.core.steps import StepParameters, StepTracker
 from biomech_fit.core.types import EventType, GaitEvent, PoseEstimate, Side, Status
 
 HEEL_NAMES = ("{S}Heel", "{s}_heel", "{s}heel", "{S}HEE", "{S}Ankle", "{s}_ankle", "{s}ankle")
-TOE_NAMES = ("{S}BigToe", "{S}Toe", "{s}_big_toe", "{s}_toe", "{s}toe", "{s}mtoe", "{S}TOE", "{S}SmallToe", "{s}_small_toe", "{S}Ankle", "{s}_ankle", "{s}ankle")
+TOE_NAMES = ("{S}BigToe", "{S}Toe", "{s}_big_toe", "{s}_toe", "{s}toe", "{s}mtoe", "{S}TOE", "{S}SmallToe", "{S}Ankle", "{s}_ankle", "{s}ankle")
 """Names under which heels and toes are looked for, best first; {S} is L or R, {s} is left or right, or l or r."""
 
 _USABLE = (Status.OK, Status.REINITIALISED, Status.PREDICTED)

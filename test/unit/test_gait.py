@@ -97,7 +97,7 @@ def test_standing_swaying_and_lifting_the_heel_give_no_event():
     t = np.arange(1800) / 60
     base = np.array([[0, 0.1, 0.03], [0, -0.1, 0.03]])
     heels = base + np.zeros((len(t), 1, 1)) + 0.004 * rng.standard_normal((len(t), 2, 3))
-    toes = heels + [0.2, 0, 0]
+    toes = heels + np.array([0.2, 0, 0])
     heels[:, :, 0] += 0.01 * np.sin(2 * np.pi * 0.4 * t)[:, None]
     heels[:, 0, 2] += 0.05 * np.sin(np.pi * t / 2) ** 2  # the left heel rises and falls, its toe stays
     detector = GaitDetector(NAMES)
@@ -145,7 +145,7 @@ def test_from_pose_estimates_and_names():
         )  # fmt: skip
     assert [e.stamp_ns for e in events] == [e.stamp_ns for e in plain]
     GaitDetector(("left_ankle", "right_ankle"))
-    with pytest.raises(InputError, match="left foot has none.*Nose"):
+    with pytest.raises(InputError, match=r"left foot has none.*Nose"):
         GaitDetector(("Nose", "RHeel", "RBigToe"))
 
 
