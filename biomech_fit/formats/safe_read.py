@@ -1,0 +1,60 @@
+"""Reading of small text files as data: sizes are limited, YAML makes plain values only, and a syntax error is one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from biomech_fit.core.errors import InputError
+
+MAX_TEXT_BYTES = 16 * 1024 * 1024
+
+
+def read_text(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The file's text (UTF-8). `InputError` if it is absent, larger than `max_bytes` or not text."""
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise InputError(f"'{path}' is not a file.")
+        if size > max_bytes:
+            raise InputError(f"'{path}' has {size} bytes; at most {max_bytes} are read.")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"'{path}' is not a text file.") from None
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+
+
+def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
+    """TOML text as a dict; `InputError` naming the file and the line."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"'{path}' is not valid TOML: {error}.") from None
+
+
+def parse_yaml(text: str, path: str | Path, loader: type = yaml.SafeLoader) -> Any:
+    """YAML text as plain values (OpenCV's ``%YAML:1.0`` header is understood); `InputError` naming the file and the line."""
+    text = re.sub(r"\A%YAML:1\.0[^\n]*", "", text)
+    try:
+        return yaml.load(text, Loader=loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise InputError(f"'{path}' is not valid YAML{where}: {getattr(error, 'problem', None) or error}.") from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"'{path}' is not valid YAML: {error}.") from None
+
+
+def parse_json(text: str, path: str | Path) -> Any:
+    """JSON text as plain values; `InputError` naming the file and the line."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"'{path}' is not valid JSON: {error}.") from None
