@@ -30,7 +30,7 @@ class GaitSettings:
 
     contact_share: float = 0.10
     """Initial contact: the heel's speed falls below this share of the swing's greatest speed."""
-    off_share: float = 0.25
+    off_share: float = 0.28
     """Final contact: the toe's speed rises above this share of the last swings' greatest speed."""
     min_contact_speed_m_s: float = 0.25
     min_off_speed_m_s: float = 0.35

@@ -181,7 +181,7 @@ def test_real_walks_against_their_labels():
         total += len(events)
         event = c3d["parameters"]["EVENT"]
         for side, kind, when in zip(event["CONTEXTS"]["value"], event["LABELS"]["value"], event["TIMES"]["value"][1], strict=True):
-            if not stamps[0] * 1e-9 + 0.15 < when < stamps[-1] * 1e-9 - 0.08:
+            if not stamps[0] * 1e-9 + 0.2 < when < stamps[-1] * 1e-9 - 0.11:
                 continue
             near = [
                 e.stamp_ns * 1e-9 - when
