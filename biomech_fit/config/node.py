@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from biomech_fit.config.fit import FitConfig
+from biomech_fit.config.fit import FitConfig, GaitConfig
 from biomech_fit.config.setting import group, setting
 
 
@@ -20,7 +20,7 @@ class FitterNodeConfig:
     model: str = setting("", "Body model: a name, or the path of an MJCF file with its YAML beside it; empty = the built-in body.", restart=True)
     subject: str = setting("", "subject.yaml with the person's scales and offsets to start from; empty = a body of average size.", restart=True)
     subject_name: str = setting("", "Name of the subject in the messages; empty = the one of the subject file.", restart=True)
-    config: str = setting("", "YAML file with settings of the fit; parameters under `fit` that are set win over it.", restart=True)
+    config: str = setting("", "YAML file with settings of the fit, read when the node starts; parameters under `fit` that are given win over it.", restart=True)
     autostart: bool = setting(False, "Configure and activate the node by itself when it starts.", restart=True)
     world_frame: str = setting("world", "Frame of the calibration's world.", restart=True)
     frame_prefix: str = setting("", "Prefix of the names of the body's frames, as robot_state_publisher's parameter of this name.", restart=True)
@@ -34,9 +34,11 @@ class FitterNodeConfig:
 
 @dataclass(frozen=True)
 class GaitNodeConfig:
-    """gait_node: body_state_smoothed in, gait_events and step_parameters out. The settings of the detector are those of `fit.gait`."""
+    """gait_node: body_state_smoothed in, gait_events and step_parameters out."""
 
     world_frame: str = setting("world", "Frame of the events' positions when the body states name none.")
+    marker_lifetime_s: float = setting(30.0, "Footprints of contacts stay in the display for this long.", unit="s", low=0.1, high=3600.0)
+    gait: GaitConfig = group(GaitConfig, "Settings of the detector.")
 
 
 @dataclass(frozen=True)

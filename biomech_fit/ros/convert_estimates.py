@@ -1,0 +1,93 @@
+"""The slow states (cameras, subject) to messages and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from biomech_fit import msg as bf
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
+from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.ros.convert import camera_pose_msg, doubles, floats, header, matrix_from_wxyz, optical_frame, quaternion_wxyz
+
+
+def calibration_msg(estimate: CalibrationEstimate, *, frame_id: str) -> bf.CameraCalibrationState:
+    cameras, loaded = estimate.cameras, estimate.loaded
+    rotation_deg = [math.degrees(_rotation_angle(c.rotation @ o.rotation.T)) for c, o in zip(cameras, loaded, strict=True)]
+    moved_mm = [1000 * np.linalg.norm(c.rotation.T @ c.translation - o.rotation.T @ o.translation) for c, o in zip(cameras, loaded, strict=True)]
+    return bf.CameraCalibrationState(
+        header=header(estimate.stamp_ns, frame_id),
+        cameras=[c.name for c in cameras],
+        frame_ids=[optical_frame(c.name) for c in cameras],
+        refined=[bool(r) for r in estimate.refined],
+        poses=[camera_pose_msg(c) for c in cameras],
+        covariance=doubles(estimate.covariance),
+        rotation_correction_deg=floats(rotation_deg),
+        translation_correction_mm=floats(moved_mm),
+        width=[c.width for c in cameras],
+        height=[c.height for c in cameras],
+        k=doubles(np.stack([c.matrix for c in cameras])),
+        distortion_models=[c.distortion_model for c in cameras],
+        distortion_sizes=[len(c.distortion) for c in cameras],
+        d=doubles(np.concatenate([np.asarray(c.distortion, float) for c in cameras])),
+        time_offset_s=floats(estimate.time_offset_s),
+        time_offset_std_s=floats(estimate.time_offset_std_s),
+        reprojection_rms_px=floats(estimate.reprojection_rms_px),
+        loaded_reprojection_rms_px=floats(estimate.loaded_reprojection_rms_px),
+    )
+
+
+def _rotation_angle(rotation: np.ndarray) -> float:
+    """rad; by atan2, exact for small angles too."""
+    vee = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    return math.atan2(np.linalg.norm(vee), np.trace(rotation) - 1)
+
+
+def cameras_from_msg(message: bf.CameraCalibrationState) -> list[Camera]:
+    """The refined cameras of a calibration message."""
+    cameras, start = [], 0
+    for c, name in enumerate(message.cameras):
+        size = message.distortion_sizes[c]
+        pose = message.poses[c]
+        world_from_camera = matrix_from_wxyz(quaternion_wxyz(pose.orientation))
+        centre = np.array([pose.position.x, pose.position.y, pose.position.z])
+        cameras.append(
+            Camera(
+                name=name,
+                width=message.width[c],
+                height=message.height[c],
+                matrix=np.array(message.k[9 * c : 9 * c + 9], float).reshape(3, 3),
+                distortion_model=message.distortion_models[c],
+                distortion=np.array(message.d[start : start + size], float),
+                rotation=world_from_camera.T,
+                translation=-world_from_camera.T @ centre,
+            )
+        )
+        start += size
+    return cameras
+
+
+def subject_msg(estimate: SubjectEstimate, body: BodyModel, keypoint_set: KeypointSet) -> bf.SubjectModel:
+    """Scales in the message are factors (1 = the model's own size). Keypoints that the model lacks are left out."""
+    present = np.flatnonzero(np.asarray(body.keypoint_body) >= 0)
+    return bf.SubjectModel(
+        header=header(estimate.stamp_ns, ""),
+        subject=estimate.name,
+        model=estimate.model,
+        scale_names=list(estimate.scale_names),
+        scales=floats(1 + np.asarray(estimate.scales)),
+        scale_std=floats(estimate.scale_std),
+        keypoint_set=keypoint_set.name,
+        keypoint_names=[estimate.keypoint_names[k] for k in present],
+        keypoint_bodies=[body.mj_model.body(int(body.keypoint_body[k])).name for k in present],
+        keypoint_offsets=floats(estimate.keypoint_offsets[present]),
+        keypoint_offset_std=floats(estimate.keypoint_offset_std[present]),
+        segment_names=list(estimate.segment_lengths_m),
+        segment_lengths=floats(list(estimate.segment_lengths_m.values())),
+        segment_length_std=floats(np.full(len(estimate.segment_lengths_m), np.nan)),
+        frames=estimate.frames,
+        fixed=estimate.fixed,
+    )
