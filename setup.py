@@ -150,7 +150,9 @@ class BuildMessages(Command):
         shutil.copytree(package / "msg", library / "msg", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.msg"))
         for extension in package.glob("*.so"):
             shutil.copy2(extension, library)
-        files = [*stage.glob("lib/*.so"), *stage.glob("lib/biomech_fit/*"), *(path for path in stage.glob("share/**/*") if path.is_file())]
+        # Not: headers and CMake exports (for C++ packages of a workspace) and shell hooks.
+        shared = ("share/ament_index/**/*", "share/biomech_fit/package.xml", *(f"share/biomech_fit/{folder}/**/*" for folder in ("msg", "config", "launch")))
+        files = [path for pattern in ("lib/*.so", "lib/biomech_fit/*", *shared) for path in stage.glob(pattern) if path.is_file()]
         kept = self.distribution.data_files = self.distribution.data_files or []
         for path in files:
             folder = path.relative_to(stage).parent
