@@ -1,0 +1,160 @@
+"""What rviz shows: the skeleton, joint axes, cameras, keypoints and footprints as marker arrays."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Vector3
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.types import EventType, GaitEvent, PoseEstimate, Side
+from biomech_fit.ros.convert import duration_msg, header, point_msg, quaternion_msg, wxyz_from_matrix
+
+LEFT = ColorRGBA(r=0.20, g=0.45, b=0.85, a=1.0)
+RIGHT = ColorRGBA(r=0.85, g=0.30, b=0.20, a=1.0)
+MIDDLE = ColorRGBA(r=0.80, g=0.80, b=0.80, a=1.0)
+CAMERA = ColorRGBA(r=0.95, g=0.75, b=0.20, a=0.9)
+AXES = (ColorRGBA(r=0.9, g=0.1, b=0.1, a=1.0), ColorRGBA(r=0.1, g=0.75, b=0.1, a=1.0), ColorRGBA(r=0.15, g=0.3, b=0.95, a=1.0))
+SEGMENT_RADIUS_M = 0.025
+AXIS_LENGTH_M = 0.08
+FRUSTUM_DEPTH_M = 0.25
+STALE = Duration(nanosec=500_000_000)
+"""A body that is no longer updated disappears after this time."""
+
+
+def side_colour(name: str) -> ColorRGBA:
+    """Blue for the left, red for the right, grey for the middle, by the usual names (LHip, thigh_l, left_eye)."""
+    lower = name.lower()
+    if lower.endswith("_l") or lower.startswith("left") or (name[:1] == "L" and name[1:2].isupper()):
+        return LEFT
+    if lower.endswith("_r") or lower.startswith("right") or (name[:1] == "R" and name[1:2].isupper()):
+        return RIGHT
+    return MIDDLE
+
+
+class BodyMarkers:
+    """Markers of one body: segments as cylinders, keypoints as spheres and lines, a triad at every joint."""
+
+    def __init__(self, body: BodyModel, keypoint_set: KeypointSet, frame_id: str) -> None:
+        self._body, self._set, self._frame = body, keypoint_set, frame_id
+        index = {name: i for i, name in enumerate(body.joint_centre_names)}
+        self._segments = [(name, index[a], index[b]) for name, (a, b) in body.segments.items() if a in index and b in index]
+        self._model = body.mj_model
+        self._data = mujoco.MjData(self._model)
+        self._unscaled = self._model.body_pos.copy(), self._model.jnt_pos.copy()
+
+    def array(self, estimate: PoseEstimate, scales: np.ndarray | None = None) -> MarkerArray:
+        """All markers of one pose. `scales` (S,) additive to 1 place the joint triads; None = the unscaled model."""
+        points = estimate.keypoints
+        markers = [self._segment(i, name, estimate.joint_centres[a], estimate.joint_centres[b], estimate) for i, (name, a, b) in enumerate(self._segments)]
+        spheres = self._marker("keypoints", 0, Marker.SPHERE_LIST, estimate, 0.03)
+        lines = self._marker("keypoint_lines", 0, Marker.LINE_LIST, estimate, 0.008)
+        for k, name in enumerate(self._body.keypoint_names):
+            if np.isfinite(points[k]).all():
+                spheres.points.append(point_msg(points[k]))
+                spheres.colors.append(side_colour(name))
+        for a, b in self._set.edges:
+            if np.isfinite(points[[a, b]]).all():
+                lines.points += [point_msg(points[a]), point_msg(points[b])]
+                lines.colors += [side_colour(self._body.keypoint_names[b])] * 2
+        markers += [marker for marker in (spheres, lines, self._axes(estimate, scales)) if marker.points or marker.type == Marker.CYLINDER]
+        return MarkerArray(markers=markers)
+
+    def _marker(self, namespace: str, number: int, kind: int, estimate: PoseEstimate, size: float) -> Marker:
+        marker = Marker(header=header(estimate.stamp_ns, self._frame), ns=namespace, id=number, type=kind, action=Marker.ADD, lifetime=STALE)
+        marker.scale = Vector3(x=size, y=size, z=size)
+        marker.color.a = 1.0
+        marker.pose.orientation.w = 1.0
+        return marker
+
+    def _segment(self, number: int, name: str, start: np.ndarray, end: np.ndarray, estimate: PoseEstimate) -> Marker:
+        marker = self._marker("segments", number, Marker.CYLINDER, estimate, 2 * SEGMENT_RADIUS_M)
+        along = end - start
+        length = float(np.linalg.norm(along))
+        if not np.isfinite(length) or length < 1e-6:
+            marker.action = Marker.DELETE
+            return marker
+        marker.scale.z = length
+        marker.color = side_colour(name)
+        marker.pose.position = point_msg((start + end) / 2)
+        marker.pose.orientation = quaternion_msg(wxyz_from_matrix(_frame_along(along / length)))
+        return marker
+
+    def _axes(self, estimate: PoseEstimate, scales: np.ndarray | None) -> Marker:
+        """A triad of each jointed body's frame at its first joint, in the usual colours (x red, y green, z blue)."""
+        marker = self._marker("joint_axes", 0, Marker.LINE_LIST, estimate, 0.006)
+        if len(estimate.qpos) != self._model.nq or not np.isfinite(estimate.qpos).all():
+            return marker
+        m, d = self._model, self._data
+        body_pos, jnt_pos = self._unscaled
+        try:
+            if scales is not None:
+                factor = 1 + np.asarray(self._body.scale_matrix) @ np.asarray(scales, float)
+                m.body_pos[:] = body_pos * factor[m.body_parentid]
+                m.jnt_pos[:] = jnt_pos * factor[m.jnt_bodyid]
+            d.qpos[:] = estimate.qpos
+            mujoco.mj_kinematics(m, d)
+        finally:
+            m.body_pos[:], m.jnt_pos[:] = body_pos, jnt_pos
+        for body in range(1, m.nbody):
+            if m.body_jntnum[body]:
+                origin = d.xanchor[m.body_jntadr[body]]
+                triad = d.xmat[body].reshape(3, 3)
+                for axis in range(3):
+                    marker.points += [point_msg(origin), point_msg(origin + AXIS_LENGTH_M * triad[:, axis])]
+                    marker.colors += [AXES[axis]] * 2
+        return marker
+
+
+def _frame_along(z: np.ndarray) -> np.ndarray:
+    """(3, 3) a rotation whose third column is the unit vector z."""
+    helper = np.eye(3)[int(np.argmin(np.abs(z)))]
+    x = np.cross(helper, z)
+    x /= np.linalg.norm(x)
+    return np.column_stack([x, np.cross(z, x), z])
+
+
+def camera_markers(cameras: list[Camera] | tuple[Camera, ...], frame_id: str, stamp_ns: int) -> MarkerArray:
+    """Each camera as the pyramid of its image at a small depth, with its name."""
+    lines = Marker(header=header(stamp_ns, frame_id), ns="cameras", id=0, type=Marker.LINE_LIST, action=Marker.ADD, color=CAMERA)
+    lines.scale.x = 0.008
+    lines.pose.orientation.w = 1.0
+    markers = [lines]
+    for number, camera in enumerate(cameras):
+        corners = np.array([[0, 0, 1], [camera.width, 0, 1], [camera.width, camera.height, 1], [0, camera.height, 1]], float)
+        rays = np.linalg.solve(camera.matrix, corners.T).T * FRUSTUM_DEPTH_M
+        centre = -camera.rotation.T @ camera.translation
+        world = rays @ camera.rotation + centre
+        for i in range(4):
+            lines.points += [point_msg(centre), point_msg(world[i]), point_msg(world[i]), point_msg(world[(i + 1) % 4])]
+        text = Marker(
+            header=header(stamp_ns, frame_id), ns="camera_names", id=number, type=Marker.TEXT_VIEW_FACING, action=Marker.ADD, color=CAMERA, text=camera.name
+        )
+        text.scale.z = 0.12
+        text.pose.orientation.w = 1.0
+        text.pose.position = point_msg(centre + np.array([0.0, 0.0, 0.15]))
+        markers.append(text)
+    return MarkerArray(markers=markers)
+
+
+def delete_all(namespace: str = "") -> MarkerArray:
+    """Takes everything off the display, e.g. when the node is deactivated."""
+    return MarkerArray(markers=[Marker(ns=namespace, action=Marker.DELETEALL)])
+
+
+def event_marker(event: GaitEvent, number: int, frame_id: str, lifetime_s: float) -> Marker:
+    """A footprint: a flat disc where the foot met (full) or left (pale) the floor."""
+    marker = Marker(header=header(event.stamp_ns, frame_id), ns="gait_events", id=number, type=Marker.CYLINDER, action=Marker.ADD)
+    marker.lifetime = duration_msg(lifetime_s)
+    size = 0.10 if event.type == EventType.INITIAL_CONTACT else 0.06
+    marker.scale = Vector3(x=size, y=size, z=0.01)
+    base = LEFT if event.side == Side.LEFT else RIGHT
+    marker.color = ColorRGBA(r=base.r, g=base.g, b=base.b, a=1.0 if event.type == EventType.INITIAL_CONTACT else 0.4)
+    marker.pose.position = Point(x=float(event.position[0]), y=float(event.position[1]), z=float(event.position[2]))
+    marker.pose.orientation.w = 1.0
+    return marker

@@ -1,0 +1,139 @@
+"""The thread in which the solver runs, so that the executor's thread stays free to receive."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.types import FrameResult, KeypointPacket
+
+
+class FitWorker:
+    """Feeds packets to a pipeline and hands its results on. Only this thread touches the pipeline while it runs.
+
+    Args:
+        pipeline: has feed_keypoints, poll and reset as `stream.pipeline.FitPipeline`.
+        now_ns: the node's clock, on which packets were received.
+        on_results: gets the results of each poll, in this thread.
+        on_problem: gets (name, sentence, level).
+        poll_s: longest time between two polls; a fraction of the deadline.
+        capacity: packets that may wait; beyond it the oldest are dropped and counted.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        now_ns: Callable[[], int],
+        on_results: Callable[[list[FrameResult]], None],
+        on_problem: Callable[[str, str, str], None],
+        *,
+        poll_s: float = 0.005,
+        capacity: int = 2048,
+    ) -> None:
+        self.pipeline = pipeline
+        self._now_ns, self._on_results, self._on_problem = now_ns, on_results, on_problem
+        self._poll_s, self._capacity = poll_s, capacity
+        self._queue: deque[KeypointPacket | tuple[Callable[[], Any], Future]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self.dropped = 0
+        self.busy_s = 0.0
+        """Time spent in the pipeline since the start."""
+        self._thread = threading.Thread(target=self._run, name="fit", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """Stops after the packet in hand; what waits is dropped. True once the thread has ended."""
+        with self._wake:
+            self._stopping = True
+            waiting = [item for item in self._queue if isinstance(item, tuple)]
+            self._queue.clear()
+            self._wake.notify()
+        for _, future in waiting:
+            future.cancel()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def feed(self, packet: KeypointPacket) -> None:
+        with self._wake:
+            if len(self._queue) >= self._capacity:
+                # Calls are kept: somebody waits for them.
+                oldest = next((i for i, item in enumerate(self._queue) if isinstance(item, KeypointPacket)), None)
+                if oldest is not None:
+                    del self._queue[oldest]
+                    self.dropped += 1
+            self._queue.append(packet)
+            self._wake.notify()
+
+    def call(self, function: Callable[[], Any]) -> Future:
+        """Runs a function between two packets, e.g. to reset or to read the pipeline's estimates."""
+        future: Future = Future()
+        with self._wake:
+            if self._stopping:
+                future.cancel()
+                return future
+            self._queue.append((function, future))
+            self._wake.notify()
+        return future
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def _run(self) -> None:
+        next_poll = time.monotonic()
+        while True:
+            with self._wake:
+                if not self._queue and not self._stopping:
+                    self._wake.wait(max(0.0, next_poll - time.monotonic()))
+                if self._stopping:
+                    return
+                items = list(self._queue)
+                self._queue.clear()
+            started = time.perf_counter()
+            for item in items:
+                if self._stopping:
+                    return
+                if isinstance(item, tuple):
+                    self._call(*item)
+                else:
+                    self._step(item)
+            self._step(None)
+            self.busy_s += time.perf_counter() - started
+            next_poll = time.monotonic() + self._poll_s
+
+    def _call(self, function: Callable[[], Any], future: Future) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(function())
+        except Exception as error:  # the caller gets it
+            future.set_exception(error)
+
+    def _step(self, packet: KeypointPacket | None) -> None:
+        """One packet, or the clock alone. A frame that fails must not end the stream: it is reported and the fit started anew."""
+        try:
+            if packet is not None:
+                self.pipeline.feed_keypoints(packet)
+                # A batch may hold several frames: a set that this packet completes is solved before the next is taken.
+                results = self.pipeline.poll(packet.received_ns if packet.received_ns is not None else self._now_ns())
+            else:
+                results = self.pipeline.poll(self._now_ns())
+            if results:
+                self._on_results(results)
+        except InputError as error:
+            self._on_problem("input", str(error), "warn")
+        except Exception as error:
+            self._on_problem("fit", f"The fit failed on a frame and is started anew: {type(error).__name__}: {error}", "error")
+            try:
+                self.pipeline.reset()
+            except Exception as second:
+                self._on_problem("fit", f"The fit could not be started anew: {type(second).__name__}: {second}", "error")
