@@ -29,11 +29,11 @@ TABLES_DEG: dict[str, tuple[float, ...]] = {
     "arm_flex": (-17, -17.5, -16.5, -14, -10, -5, 0, 5, 9, 11.5, 12, 11, 8.5, 5.5, 2, -2, -6, -10, -13, -15.5),
     "elbow_flex": (20, 19.5, 19.5, 20, 21.5, 23.5, 26, 29, 32, 34, 34.5, 33.5, 31.5, 29, 27, 25.5, 24, 23, 22, 21),
 }
-"""Means in degrees. Flexion, dorsiflexion, adduction, internal rotation, inversion, toe extension positive; pelvis: side up, side forward, anterior tilt positive."""
+"""Means in degrees. Positive: flexion, dorsiflexion, adduction, internal rotation, inversion, toe extension; pelvis: side up, side forward, anterior tilt."""
 
 CLINICAL_PELVIS_TILT_DEG = 10.0
 STANDING_TILT_DEG = 3.0
-"""Plug-in-Gait's pelvis plane is tilted about 10 degrees forward in a person whose OpenSim pelvis is tilted about 3: hip flexion and tilt differ by a constant."""
+"""Plug-in-Gait's pelvis plane is tilted about 10 degrees forward where the OpenSim pelvis is tilted about 3: hip flexion and tilt differ by a constant."""
 
 STANDING_DEG = {
     "hip_flexion": 4.0,

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 PATHS = ("shuttle", "circle", "eight", "straight", "treadmill", "stand")
 """shuttle = back and forth on two lanes with a turn at each end; straight = one line without an end."""
 DENSE_HZ = 500.0
+STOPPING_S = 1.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +78,18 @@ def _closed_path(name: str, length_m: float, width_m: float) -> tuple[np.ndarray
 
 
 def _stop_profile(time_s: np.ndarray, stop_at_s: float, stop_for_s: float) -> np.ndarray:
-    """(M,) 1 = full speed, 0 = stopped; each change takes 1.2 s and is smooth."""
+    """(M,) 1 = full speed, 0 = stopped; each change takes STOPPING_S and is smooth."""
     if stop_for_s <= 0.0:
         return np.ones_like(time_s)
-    def ramp(x: np.ndarray) -> np.ndarray:
-        x = np.clip(x, 0.0, 1.0)
-        return x**4 * (35 - 84 * x + 70 * x**2 - 20 * x**3)
+    slow = _ramp((time_s - stop_at_s) / STOPPING_S)
+    start = _ramp((time_s - stop_at_s - STOPPING_S - stop_for_s) / STOPPING_S)
+    return 1.0 - slow * (1.0 - start)
 
-    return 1.0 - ramp((time_s - stop_at_s) / 1.2) * (1.0 - ramp((time_s - stop_at_s - 1.2 - stop_for_s) / 1.2))
+
+def _ramp(x: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, three times continuously differentiable."""
+    x = np.clip(x, 0.0, 1.0)
+    return x**4 * (35 - 84 * x + 70 * x**2 - 20 * x**3)
 
 
 def plan_course(
@@ -152,7 +157,7 @@ def plan_course(
         # Shift the stop by a part of a step, so that it comes in double support: frozen phase 0.06 after a contact.
         def frozen(at: float) -> float:
             phase = walk(at)[3]
-            return float(np.interp(at + 1.2, time, phase))
+            return float(np.interp(at + STOPPING_S, time, phase))
 
         for _ in range(4):
             miss = (0.06 - frozen(stop_at)) % 0.5
@@ -160,7 +165,7 @@ def plan_course(
                 miss -= 0.5
             stop_at += miss / stride_rate
     xy, heading, speed, phase, gait = walk(stop_at)
-    return Course(time, xy, heading, speed, np.clip(1.0 - 2.5 * gait, 0.0, 1.0) ** 2 * (3 - 2 * np.clip(1.0 - 2.5 * gait, 0.0, 1.0)), phase, 0.0)
+    return Course(time, xy, heading, speed, _ramp(1.0 - 2.5 * gait), phase, 0.0)
 
 
 def _integral(rate: np.ndarray) -> np.ndarray:

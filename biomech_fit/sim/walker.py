@@ -49,7 +49,10 @@ class Motion:
         return np.concatenate([state[:, :3], root_quaternion(state[:, 3:6]), state[:, 6:]], axis=1)
 
     def coordinates(self, time_s: np.ndarray) -> np.ndarray:
-        """(T,) s to (T, 6 + hinges) OpenSim coordinates: pelvis_tx, ty, tz (m), tilt, list, rotation (R = Rz(tilt) Rx(list) Ry(rotation) in y-up axes), hinges."""
+        """(T,) s to (T, 6 + hinges) OpenSim coordinates: pelvis_tx, ty, tz (m), tilt, list, rotation, hinges (rad).
+
+        In the y-up axes R_ground_pelvis = Rz(tilt) Rx(list) Ry(rotation).
+        """
         state = self.spline(np.asarray(time_s, float))
         to_world = root_rotation(np.zeros((1, 3)))[0]
         rotation = to_world.T @ root_rotation(state[:, 3:6])

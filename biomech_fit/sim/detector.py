@@ -1,0 +1,148 @@
+"""What a keypoint detector makes of the true points: noise, heavy tails, confidence, gaps, confusions, strangers, lost packets, wrong clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import lfilter
+
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.types import KeypointPacket
+from biomech_fit.sim.cameras import project
+from biomech_fit.sim.config import SimConfig
+
+CONFIDENCE_LOGIT = 2.0
+CONFIDENCE_SLOPE = 1.8
+"""logit(confidence) = 2 - 1.8 ln(error scale / sigma) + noise: 0.88 for an ordinary point, 0.38 for one with four times the error."""
+MIN_VISIBLE = 3
+"""A person of whom fewer points are in the image is not detected."""
+STRANGER_DETECTED = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """All that one camera's detector says. Frame f is stamped `stamp_ns[f]`; lost packets are not `sent`."""
+
+    camera: str
+    stamp_ns: np.ndarray
+    """(T,) int64"""
+    sent: np.ndarray
+    """(T,) bool"""
+    xy: np.ndarray
+    """(T, P, K, 2) float32 px, NaN = missing; person 0 is the subject."""
+    confidence: np.ndarray
+    """(T, P, K) float32"""
+    order: np.ndarray
+    """(T, P) the order in which the detector names the people; -1 = not detected in this frame."""
+
+    def packet(self, frame: int) -> KeypointPacket:
+        people = self.order[frame][self.order[frame] >= 0]
+        ids = np.full(len(people), -1, np.int32)
+        return KeypointPacket(self.camera, int(self.stamp_ns[frame]), self.xy[frame, people], self.confidence[frame, people], ids)
+
+
+def detect(
+    config: SimConfig,
+    camera: Camera,
+    camera_number: int,
+    points: np.ndarray,
+    time_s: np.ndarray,
+    mirror: np.ndarray,
+    rng: np.random.Generator,
+    hidden: Callable[[], np.ndarray] | None = None,
+) -> Detections:
+    """One camera's detections of the subject, and of a stranger where the configuration has one.
+
+    points: (T, K, 3) m, what the detector aims at, at this camera's own exposure times. time_s: (T,) s, nominal frame times.
+    mirror: (K,) left-right partner of each keypoint. hidden: gives (T, K) bool, points behind trunk or thighs; called only where occlusion matters.
+    """
+    frames, count = points.shape[:2]
+    people = [points]
+    if camera_number < config.strangers:
+        people.append(_stranger(points, camera, rng))
+    xy = np.empty((frames, len(people), count, 2), np.float32)
+    confidence = np.empty((frames, len(people), count), np.float32)
+    for p, body in enumerate(people):
+        factor = np.where(rng.random((frames, count)) < config.outlier_fraction, config.outlier_factor, 1.0)
+        if p == 0 and hidden is not None and config.occlusion_factor > 1.0:
+            factor = np.where(hidden(), np.maximum(factor, config.occlusion_factor), factor)
+        pixels = project(camera, body) + config.sigma_px * factor[..., None] * _noise(config, rng, (frames, count, 2))
+        logit = CONFIDENCE_LOGIT - CONFIDENCE_SLOPE * np.log(factor) + config.confidence_noise * rng.standard_normal((frames, count))
+        score = 1.0 / (1.0 + np.exp(-logit))
+        swapped = _swapped(config, rng, frames)
+        pixels = np.where(swapped[:, None, None], pixels[:, mirror], pixels)
+        score = np.where(swapped[:, None], score[:, mirror], score)
+        size = np.array([camera.width, camera.height])
+        with np.errstate(invalid="ignore"):
+            outside = ~np.all((pixels >= -0.5) & (pixels < size - 0.5), axis=2)
+        lost = outside | (rng.random((frames, count)) < config.missing_fraction)
+        xy[:, p] = np.where(lost[..., None], np.nan, pixels)
+        confidence[:, p] = np.where(lost, 0.0, score)
+    seen = np.isfinite(xy[..., 0]).sum(axis=2) >= MIN_VISIBLE
+    if len(people) > 1:
+        seen[:, 1] &= rng.random(frames) < STRANGER_DETECTED
+    order = np.argsort(rng.random((frames, len(people))), axis=1)
+    order = np.where(np.take_along_axis(seen, order, axis=1), order, -1)
+    sent = rng.random(frames) >= config.packet_loss
+    if camera_number == config.silent_camera:
+        sent &= time_s < config.silent_from_s
+    stamp = time_s + 1e-3 * config.stamp_jitter_ms * rng.standard_normal(frames)
+    return Detections(camera.name, np.maximum(np.round(stamp * 1e9), 0).astype(np.int64), sent, xy, confidence, order)
+
+
+def _noise(config: SimConfig, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Unit-variance normal noise, correlated along time as configured (AR(1) with the same correlation time at every frame rate)."""
+    white = rng.standard_normal(shape)
+    rho = config.noise_correlation ** (60.0 / config.frame_rate_hz)
+    if rho == 0.0:
+        return white
+    return lfilter([np.sqrt(1.0 - rho**2)], [1.0, -rho], white, axis=0, zi=rho * rng.standard_normal((1, *shape[1:])))[0]
+
+
+def _swapped(config: SimConfig, rng: np.random.Generator, frames: int) -> np.ndarray:
+    """(T,) bool: frames in which left and right are confused. Confusions begin as a Poisson process and last exponential times."""
+    begin = rng.random(frames) < config.swaps_per_s / config.frame_rate_hz
+    length = 1 + np.floor(rng.exponential(config.swap_length_s * config.frame_rate_hz, frames)).astype(int)
+    swapped = np.zeros(frames, bool)
+    for f in np.nonzero(begin)[0]:
+        swapped[f : f + length[f]] = True
+    return swapped
+
+
+def _stranger(points: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """(T, K, 3) a second person who potters about 2.5 to 3.5 m behind the volume as this camera sees it, of another size and with other timing."""
+    body = points[::-1]
+    centre = np.nanmean(body, axis=1, keepdims=True)
+    centre[..., 2] = 0.0
+    mean = np.nanmean(centre, axis=0, keepdims=True)
+    angle = rng.uniform(0.0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0.0, 0.0, 1.0]])
+    eye = -camera.rotation.T @ camera.translation
+    away = -np.array([eye[0], eye[1], 0.0])
+    away /= np.linalg.norm(away)
+    aside = np.array([-away[1], away[0], 0.0])
+    place = rng.uniform(2.5, 3.5) * away + rng.uniform(-1.0, 1.0) * aside
+    return (rng.uniform(0.9, 1.08) * (body - centre) + 0.25 * (centre - mean)) @ turn.T + place
+
+
+def hidden_points(camera: Camera, points: np.ndarray, capsules: list[tuple[np.ndarray, np.ndarray, float]]) -> np.ndarray:
+    """(T, K) bool: the line from the camera to the point (T, K, 3) passes through a capsule (ends (T, 3), (T, 3), radius m) that the point is not part of."""
+    eye = -camera.rotation.T @ camera.translation
+    hidden = np.zeros(points.shape[:2], bool)
+    ray = points - eye
+    for first, second, radius in capsules:
+        axis = (second - first)[:, None]
+        start = (first - eye)[:, None]
+        # Closest points of the ray (parameter a in 0..1 to the point) and of the capsule's axis (b in 0..1).
+        rr, rx, xx = (ray * ray).sum(-1), (ray * axis).sum(-1), (axis * axis).sum(-1)
+        rs, xs = (ray * start).sum(-1), (axis * start).sum(-1)
+        b = np.clip((rx * rs - rr * xs) / np.maximum(rr * xx - rx**2, 1e-9), 0.0, 1.0)
+        a = np.clip((rs + b * rx) / np.maximum(rr, 1e-9), 0.0, 1.0)
+        gap = np.linalg.norm(a[..., None] * ray - start - b[..., None] * axis, axis=-1)
+        own_b = np.clip(((points - first[:, None]) * axis).sum(-1) / xx, 0.0, 1.0)
+        own = np.linalg.norm(points - first[:, None] - own_b[..., None] * axis, axis=-1)
+        with np.errstate(invalid="ignore"):
+            hidden |= (gap < radius) & (own > 1.3 * radius)
+    return hidden

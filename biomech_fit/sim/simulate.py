@@ -1,0 +1,203 @@
+"""A simulated recording with its truth: `simulate(config)`. Forward path: MuJoCo C kinematics and OpenCV projection, never the solver's code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from biomech_fit.config.load import validate
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.types import EventType, GaitEvent, KeypointPacket, Side
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
+from biomech_fit.formats.model import load_body_model
+from biomech_fit.sim.cameras import camera_rig, perturbed
+from biomech_fit.sim.config import SimConfig
+from biomech_fit.sim.detector import Detections, detect, hidden_points
+from biomech_fit.sim.path import plan_course
+from biomech_fit.sim.subject import Subject, body_points, random_subject
+from biomech_fit.sim.walker import Motion, WalkStyle, build_motion
+
+MARGIN_S = 0.6
+"""The motion is planned this much beyond both ends of the recording, so that clock offsets stay inside and its ends are as smooth as its middle."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What really happened, at the T nominal frame times. Positions in the z-up world, m; angles in rad."""
+
+    time_s: np.ndarray
+    coordinate_names: tuple[str, ...]
+    coordinates: np.ndarray
+    """(T, N) OpenSim names and signs."""
+    qpos: np.ndarray
+    """(T, nq) MuJoCo positions of the subject's model."""
+    keypoint_names: tuple[str, ...]
+    keypoints: np.ndarray
+    """(T, K, 3) what the detector aims at: keypoint and offset."""
+    keypoints_model: np.ndarray
+    """(T, K, 3) without offset."""
+    joint_centre_names: tuple[str, ...]
+    joint_centres: np.ndarray
+    """(T, J, 3)"""
+    clock_offset_s: np.ndarray
+    """(C,) a camera exposes at its stamp + offset."""
+    events: tuple[GaitEvent, ...]
+    """In order of time; initial contact at the heel, final contact at the toe, on the floor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """A simulated recording: the cameras as handed out, the packets and the truth."""
+
+    config: SimConfig
+    keypoint_set: KeypointSet
+    body: BodyModel
+    """The nominal body, which the subject is not."""
+    subject: Subject
+    motion: Motion
+    cameras: list[Camera]
+    """The calibration handed out."""
+    true_cameras: list[Camera]
+    detections: list[Detections]
+    truth: Truth
+
+    def packets(self) -> Iterator[KeypointPacket]:
+        """All packets that were sent, in the order of their stamps (cameras in their order within a frame)."""
+        stamp = np.concatenate([d.stamp_ns for d in self.detections])
+        sent = np.concatenate([d.sent for d in self.detections])
+        frames = len(self.truth.time_s)
+        for i in np.lexsort((np.arange(len(stamp)) // frames, stamp)):
+            if sent[i]:
+                yield self.detections[i // frames].packet(int(i % frames))
+
+
+def simulate(config: SimConfig | None = None) -> Simulation:
+    """Simulates a recording. Raises InputError for a setting out of range, a wrong name, or settings that do not go together."""
+    config = config or SimConfig()
+    validate(config)
+    _check(config)
+    keypoint_set = load_keypoint_set(config.keypoint_set)
+    body = load_body_model(None, keypoint_set)
+    # One stream of random numbers per part: a knob of the detector does not change the person or the walk.
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(6)]
+    subject = random_subject(
+        body,
+        streams[0],
+        size_spread=config.size_spread,
+        segment_spread=config.segment_spread,
+        side_spread=config.side_spread,
+        joint_offset_m=1e-3 * config.joint_offset_mm,
+        keypoint_offset_m=1e-3 * config.keypoint_offset_mm,
+    )
+    motion = _walk(config, subject, streams[1], streams[2])
+    true_cameras = camera_rig(
+        streams[3],
+        config.cameras,
+        layout=config.layout,
+        radius_m=config.radius_m,
+        width_px=config.image_width_px,
+        height_px=config.image_height_px,
+        focal_px=config.focal_px,
+    )
+    cameras = perturbed(true_cameras, streams[4], np.deg2rad(config.calibration_rotation_deg), 1e-3 * config.calibration_translation_mm)
+    clock_offset = np.clip(streams[4].standard_normal(config.cameras), -2.5, 2.5) * 1e-3 * config.clock_offset_ms
+    time = np.arange(max(round(config.seconds * config.frame_rate_hz), 1)) / config.frame_rate_hz
+    truth = _truth(body, subject, motion, time, clock_offset)
+    detections = []
+    for c, stream in enumerate(streams[5].spawn(config.cameras)):
+        aimed, centres = truth.keypoints, truth.joint_centres
+        if clock_offset[c] != 0.0:
+            aimed, _, centres = _points(body, subject, motion.qpos(time + clock_offset[c]))
+        mirror = np.array(keypoint_set.mirror or range(len(keypoint_set)))
+
+        def hidden(camera: Camera = true_cameras[c], aimed: np.ndarray = aimed, centres: np.ndarray = centres) -> np.ndarray:
+            return hidden_points(camera, aimed, _capsules(body, centres))
+
+        detections.append(detect(config, true_cameras[c], c, aimed, time, mirror, stream, hidden))
+    return Simulation(config, keypoint_set, body, subject, motion, cameras, true_cameras, detections, truth)
+
+
+def _check(config: SimConfig) -> None:
+    if config.strangers > config.cameras:
+        raise InputError(f"strangers is {config.strangers}, more than the {config.cameras} cameras; it must be a whole number from 0 to {config.cameras}.")
+    if config.silent_camera >= config.cameras:
+        raise InputError(f"silent_camera is {config.silent_camera}; it must be -1 (none) or a camera's number from 0 to {config.cameras - 1}.")
+
+
+def _walk(config: SimConfig, subject: Subject, course_rng: np.random.Generator, style_rng: np.random.Generator) -> Motion:
+    course = plan_course(
+        course_rng,
+        path=config.path,
+        start_s=-MARGIN_S,
+        end_s=config.seconds + MARGIN_S,
+        speed_m_s=config.speed_m_s,
+        cadence_steps_min=config.cadence_steps_min,
+        cadence_variability=config.cadence_variability,
+        path_length_m=config.path_length_m,
+        path_width_m=config.path_width_m,
+        stop_at_s=config.stop_at_s,
+        stop_for_s=config.stop_for_s,
+    )
+    style = WalkStyle(
+        step_width_m=config.step_width_m,
+        toe_out_rad=float(np.deg2rad(config.toe_out_deg)),
+        arm_swing=config.arm_swing,
+        asymmetry=config.asymmetry,
+        variability=config.variability,
+    )
+    return build_motion(subject.mj_model, subject.foot_points, course, config.speed_m_s, config.cadence_steps_min, style, style_rng)
+
+
+def _points(body: BodyModel, subject: Subject, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Aimed points (T, K, 3), keypoints without offset (T, K, 3) and joint centres (T, J, 3) in poses (T, nq)."""
+    keypoints = len(subject.keypoint_body)
+    bodies = np.concatenate([subject.keypoint_body, subject.keypoint_body, subject.joint_centre_body])
+    local = np.concatenate([subject.keypoint_position + subject.keypoint_offset, subject.keypoint_position, subject.joint_centre_position])
+    world = body_points(subject.mj_model, qpos, bodies, local)
+    return world[:, :keypoints], world[:, keypoints : 2 * keypoints], world[:, 2 * keypoints :]
+
+
+def _truth(body: BodyModel, subject: Subject, motion: Motion, time: np.ndarray, clock_offset: np.ndarray) -> Truth:
+    qpos = motion.qpos(time)
+    aimed, plain, centres = _points(body, subject, qpos)
+    return Truth(
+        time_s=time,
+        coordinate_names=body.coordinate_names,
+        coordinates=motion.coordinates(time),
+        qpos=qpos,
+        keypoint_names=body.keypoint_names,
+        keypoints=aimed,
+        keypoints_model=plain,
+        joint_centre_names=body.joint_centre_names,
+        joint_centres=centres,
+        clock_offset_s=clock_offset,
+        events=_events(subject, motion, float(time[-1])),
+    )
+
+
+def _events(subject: Subject, motion: Motion, end_s: float) -> tuple[GaitEvent, ...]:
+    """Initial contacts (the heel becomes planted) and final contacts (the toe ceases to be) within the recording."""
+    rows = []
+    for foot, side, letter in ((motion.feet[0], Side.RIGHT, "R"), (motion.feet[1], Side.LEFT, "L")):
+        for kind, times, point in (
+            (EventType.INITIAL_CONTACT, foot.initial_contact_s, "Heel"),
+            (EventType.FINAL_CONTACT, foot.final_contact_s, "Toe"),
+        ):
+            times = times[(times >= 0.0) & (times <= end_s)]
+            bodies, local = subject.foot_points[letter + point]
+            where = body_points(subject.mj_model, motion.qpos(times), np.array([bodies]), local[None])[:, 0]
+            rows += [(t, kind, side, np.array([x, y, 0.0])) for t, (x, y, _) in zip(times, where, strict=True)]
+    rows.sort(key=lambda row: row[0])
+    return tuple(GaitEvent(round(float(t) * 1e9), kind, side, place, 0.0, 1.0, 0.0) for t, kind, side, place in rows)
+
+
+def _capsules(body: BodyModel, centres: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Trunk, thighs and shanks as capsules (ends (T, 3), radius m) that can hide keypoints."""
+    place = {name: centres[:, k] for k, name in enumerate(body.joint_centre_names)}
+    parts = [("MidHip", "MidShoulder", 0.13), ("RHip", "RKnee", 0.07), ("LHip", "LKnee", 0.07), ("RKnee", "RAnkle", 0.045), ("LKnee", "LAnkle", 0.045)]
+    return [(place[a], place[b], radius) for a, b, radius in parts if a in place and b in place]
