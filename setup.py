@@ -12,18 +12,20 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, Distribution, find_packages, setup
 from setuptools.command.build import build
 
 ROOT = Path(__file__).resolve().parent
-NODES = ("fitter", "gait", "simulator", "replay", "overlay")
+NODES = [name for name in ("fitter", "gait", "simulator", "replay", "overlay") if (ROOT / f"biomech_fit/nodes/{name}.py").is_file()]
 
 # Names only: the versions of all of them stand in constraints.txt.
 CORE = (
-    "jax jaxlib mujoco mujoco-mjx optax numpy scipy opencv-python-headless rosbags ezc3d pyyaml tomlkit matplotlib tqdm trimesh"  # noqa: SIM905
+    "jax jaxlib mujoco mujoco-mjx optax numpy scipy opencv-python-headless rosbags ezc3d pyyaml tomlkit matplotlib tqdm trimesh"
 ).split()
 ROS_GENERATORS = (
     "ros-ament-cmake ros-ament-cmake-python ros-ament-package ros-ament-cmake-include-directories ros-ament-cmake-ros-core "
@@ -74,8 +76,6 @@ def message_policy() -> str:
 
 def missing_tools() -> list[str]:
     """What building the messages needs and this machine lacks."""
-    import sysconfig
-
     missing = [tool for tool in ("cmake", "make") if not shutil.which(tool)]
     if not (shutil.which("c++") or os.environ.get("CXX")):
         missing.append("g++")
@@ -94,7 +94,7 @@ class BuildMessages(Command):
     """Configures, builds and stages the CMake project, then hands messages, libraries, share/ and executables to the wheel."""
 
     description = "generate and compile the ROS messages"
-    user_options: list[tuple[str, str, str]] = []
+    user_options: ClassVar = []
     editable_mode = False
 
     def initialize_options(self) -> None:
@@ -174,7 +174,7 @@ class MessageDistribution(Distribution):
 
 
 class Build(build):
-    sub_commands = [*build.sub_commands, ("build_messages", None)]  # noqa: RUF012
+    sub_commands: ClassVar = [*build.sub_commands, ("build_messages", None)]
 
 
 def shared_files() -> list[tuple[str, list[str]]]:

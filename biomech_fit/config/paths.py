@@ -22,7 +22,8 @@ def share_directory() -> Path:
     for folder in candidates:
         if (folder / "package.xml").is_file() and (folder / "config").is_dir():
             return folder
-    raise InputError(f"The data of {PACKAGE} (package.xml and config/) was found neither beside {package} nor in a share/{PACKAGE} folder above it; please install the package again.")
+    places = f"neither beside {package} nor in a share/{PACKAGE} folder above it"
+    raise InputError(f"The data of {PACKAGE} (package.xml and config/) was found {places}; please install the package again.")
 
 
 def config_directory() -> Path:
