@@ -56,7 +56,7 @@ class GaitDetector:
 
     Args:
         keypoint_names: K names in the order of `PoseEstimate.keypoints`.
-        joint_centre_names: J names in the order of `PoseEstimate.joint_centres`, used where the keypoints have no feet.
+        joint_centre_names: J names in the order of `PoseEstimate.joint_centres`; heel and toe are taken from here first.
         settings: thresholds.
         up: the world's vertical direction.
 
@@ -147,7 +147,7 @@ def _find(keypoints: Sequence[str], centres: Sequence[str], side: str, patterns:
     word = {"L": "left", "R": "right"}[side]
     for pattern in patterns:
         for name in (pattern.format(S=side, s=word), pattern.format(S=side, s=side)):
-            for in_centres in (False, True):
+            for in_centres in (True, False):  # the body's own points are the same with every keypoint set
                 if name.lower() in lower[in_centres]:
                     return in_centres, lower[in_centres].index(name.lower())
     raise InputError(

@@ -8,9 +8,11 @@ import numpy as np
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.estimates import SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import GaitEvent
+from biomech_fit.formats.calibration import Calibration
 
 CONFIDENCE_THRESHOLD = 0.5
 """Reprojection figures count the keypoints with at least this confidence."""
@@ -82,7 +84,12 @@ class TrackResult:
     """Where the keypoints came from, for the title."""
     subject: str = ""
     version: str = ""
-    up_axis: int = 2
+    start_ns: int | None = None
+    """Stamp that is 0 s in the files; None = the first frame."""
+    calibration: Calibration | None = None
+    """As it was read, so that entries and comments of a Pose2Sim calibration are kept in the refined one."""
+    subject_estimate: SubjectEstimate | None = None
+    """The body, for subject.yaml; None = not written."""
     extra: dict[str, object] = field(default_factory=dict)
     """More named entries for summary.json (plain JSON values)."""
 
@@ -113,8 +120,15 @@ class TrackResult:
 
     @property
     def time_s(self) -> np.ndarray:
-        """(T,) seconds since the first frame."""
-        return (self.stamps_ns - self.stamps_ns[0]) * 1e-9 if len(self.stamps_ns) else np.zeros(0)
+        """(T,) seconds since `start_ns`."""
+        return (self.stamps_ns - self.zero_ns) * 1e-9
+
+    @property
+    def zero_ns(self) -> int:
+        """Stamp that is 0 s."""
+        if self.start_ns is not None:
+            return self.start_ns
+        return int(self.stamps_ns[0]) if len(self.stamps_ns) else 0
 
     @property
     def keypoint_names(self) -> tuple[str, ...]:

@@ -1,0 +1,137 @@
+"""The numbers of a run: reprojection errors, GC_x, camera corrections, and the content of summary.json."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.types import EventType, GaitEvent, Status
+from biomech_fit.report.result import TrackResult
+
+
+def gc_share(errors_px: np.ndarray, limit_px: float) -> float:
+    """GC_x: share of the counted keypoints whose error is under x px (Cotton 2024, arXiv 2402.17192); NaN without any. NaN errors are not counted."""
+    counted = errors_px[np.isfinite(errors_px)]
+    return float(np.mean(counted < limit_px)) if counted.size else math.nan
+
+
+def reprojection_figures(before_px: np.ndarray, after_px: np.ndarray) -> dict[str, float]:
+    """Medians, 95th percentile and GC_5, GC_10 of errors through the loaded (`before_px`) and the refined cameras, any shape, NaN = not counted."""
+    return {
+        "median_before": _quantile(before_px, 50),
+        "median": _quantile(after_px, 50),
+        "p95": _quantile(after_px, 95),
+        "gc5": gc_share(after_px, 5.0),
+        "gc10": gc_share(after_px, 10.0),
+        "p95_before": _quantile(before_px, 95),
+        "gc5_before": gc_share(before_px, 5.0),
+        "gc10_before": gc_share(before_px, 10.0),
+        "count": int(np.isfinite(after_px).sum()),
+    }
+
+
+def rotation_angle_deg(first: np.ndarray, second: np.ndarray) -> float:
+    """Angle in degrees between two rotation matrices; accurate for small angles."""
+    difference = first @ second.T
+    axis = np.array([difference[2, 1] - difference[1, 2], difference[0, 2] - difference[2, 0], difference[1, 0] - difference[0, 1]])
+    return float(np.degrees(np.arctan2(np.linalg.norm(axis), np.trace(difference) - 1)))
+
+
+def camera_centre(camera: Camera) -> np.ndarray:
+    """(3,) m, world."""
+    return -camera.rotation.T @ camera.translation
+
+
+def camera_correction(loaded: Camera, refined: Camera) -> dict[str, float]:
+    """How far refinement turned a camera (degrees) and moved its centre (mm)."""
+    return {
+        "rotation_deg": rotation_angle_deg(refined.rotation, loaded.rotation),
+        "translation_mm": 1e3 * float(np.linalg.norm(camera_centre(refined) - camera_centre(loaded))),
+    }
+
+
+def summarise(result: TrackResult) -> dict[str, Any]:
+    """The content of summary.json (see docs/outputs.md); NaN where a figure could not be had."""
+    before, after = result.errors_px(before=True), result.errors_px()
+    latency = result.latency_s[np.isfinite(result.latency_s)]
+    frames = len(result.stamps_ns)
+    duration = frames / result.frame_rate_hz if result.frame_rate_hz else math.nan
+    reprojection: dict[str, Any] = reprojection_figures(before, after)
+    reprojection["per_camera"] = {c.name: reprojection_figures(before[:, i], after[:, i]) for i, c in enumerate(result.cameras_loaded)}
+    correction: dict[str, dict[str, float]] = {}
+    for i, (loaded, refined) in enumerate(zip(result.cameras_loaded, result.cameras_refined, strict=True)):
+        correction[loaded.name] = camera_correction(loaded, refined)
+        if result.clock_offset_s is not None:
+            correction[loaded.name]["time_offset_ms"] = 1e3 * float(result.clock_offset_s[i])
+    summary: dict[str, Any] = {
+        "frames": frames,
+        "frame_rate_hz": result.frame_rate_hz,
+        "cameras": len(result.cameras_loaded),
+        "camera_names": [c.name for c in result.cameras_loaded],
+        "keypoints": len(result.keypoint_names),
+        "keypoint_set": result.keypoint_set.name,
+        "coordinates": len(result.coordinate_names),
+        "source": result.source,
+        "subject": result.subject,
+        "start_stamp_ns": result.zero_ns,
+        "wall_s": result.wall_s,
+        "realtime_factor": duration / result.wall_s if result.wall_s > 0 else math.nan,
+        "latency_ms": {f"p{q}": 1e3 * _quantile(latency, q) for q in (50, 95, 99)},
+        "status": status_counts(result.causal.status),
+        "reprojection_px": reprojection,
+        "camera_correction": correction,
+        "segment_lengths_m": {k: float(v) for k, v in result.segment_lengths_m.items()},
+        "events": {**event_counts(result.smoothed.events), "causal": event_counts(result.causal.events)},
+        "steps": step_means(result),
+        "notices": list(result.notices),
+        "version": result.version,
+    }
+    return {**summary, **result.extra}
+
+
+def status_counts(status: np.ndarray) -> dict[str, int]:
+    """Frames by the name of their status, without those that did not occur."""
+    counts = Counter(int(s) for s in status)
+    return {s.name: counts[s] for s in Status if counts[s]}
+
+
+def event_counts(events: list[GaitEvent]) -> dict[str, int]:
+    """Number of initial and final contacts."""
+    return {kind.name.lower(): sum(e.type == kind for e in events) for kind in EventType}
+
+
+def step_means(result: TrackResult) -> dict[str, float]:
+    """Number of steps, and mean of each step parameter over the smoothed run (NaN where there is none)."""
+    names = (
+        "step_length_m", "stride_length_m", "step_width_m", "step_time_s", "stride_time_s", "stance_time_s", "swing_time_s", "double_support_time_s",
+        "cadence_steps_per_min", "speed_m_s",
+    )  # fmt: skip
+    means: dict[str, float] = {"count": len(result.smoothed.steps)}
+    for name in names:
+        values = np.array([getattr(s, name) for s in result.smoothed.steps], float)
+        means[name] = float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
+    return means
+
+
+def json_ready(value: Any) -> Any:
+    """The same with plain Python numbers, and null for what is not finite (JSON has no NaN)."""
+    if isinstance(value, dict):
+        return {str(k): json_ready(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return json_ready(value.tolist())
+    if isinstance(value, np.generic):
+        return json_ready(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _quantile(values: np.ndarray, percent: float) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.percentile(finite, percent)) if finite.size else math.nan
