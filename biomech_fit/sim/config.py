@@ -21,7 +21,7 @@ class SimConfig:
 
     # The walk.
     path: str = setting(
-        "shuttle", "Where the person walks; shuttle = back and forth with a turn at each end, straight = one line, stand = on the spot.", choices=PATHS
+        "shuttle", "Where the person walks; shuttle = back and forth with a turn at each end, straight = one line through the middle (3 s long at most to stay in view), stand = on the spot.", choices=PATHS
     )
     path_length_m: float = setting(3.6, "Length of the path's bounding box along x.", unit="m", low=1.0, high=50.0)
     path_width_m: float = setting(
@@ -48,7 +48,7 @@ class SimConfig:
         3.0, "Standard deviation per axis of small displacements of the joints, which no scale can represent.", unit="mm", low=0.0, high=30.0
     )
     keypoint_offset_mm: float = setting(
-        10.0, "RMS length of the constant vector from each keypoint of the model to the point that the detector aims at on this person.", unit="mm", low=0.0, high=100.0
+        10.0, "RMS length of the constant vector from each keypoint to the point that the detector aims at on this person.", unit="mm", low=0.0, high=100.0
     )
 
     # The cameras.

@@ -131,6 +131,6 @@ def body_points(model: mujoco.MjModel, qpos: np.ndarray, bodies: np.ndarray, pos
         data.qpos[:] = pose
         mujoco.mj_kinematics(model, data)
         xpos[i], xmat[i] = data.xpos, data.xmat
-    points = xpos[:, where] + np.einsum("tpij,pj->tpi", xmat[:, where].reshape(len(qpos), -1, 3, 3), positions)
+    points = xpos[:, where] + np.einsum("tpij,pj->tpi", xmat[:, where].reshape(len(qpos), len(where), 3, 3), positions)
     points[:, bodies < 0] = np.nan
     return points
