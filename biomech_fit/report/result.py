@@ -8,11 +8,11 @@ import numpy as np
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.estimates import SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import GaitEvent
 from biomech_fit.formats.calibration import Calibration
+from biomech_fit.formats.subject import Subject
 
 CONFIDENCE_THRESHOLD = 0.5
 """Reprojection figures count the keypoints with at least this confidence."""
@@ -88,8 +88,8 @@ class TrackResult:
     """Stamp that is 0 s in the files; None = the first frame."""
     calibration: Calibration | None = None
     """As it was read, so that entries and comments of a Pose2Sim calibration are kept in the refined one."""
-    subject_estimate: SubjectEstimate | None = None
-    """The body, for subject.yaml; None = not written."""
+    subject_model: Subject | None = None
+    """The fitted body, for subject.yaml (`formats.subject.subject_from_estimate`); None = not written."""
     extra: dict[str, object] = field(default_factory=dict)
     """More named entries for summary.json (plain JSON values)."""
 

@@ -1,0 +1,58 @@
+"""Colours and sizes that all pictures share. Left is blue, right is red, as in the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib
+from matplotlib import colors
+from matplotlib.figure import Figure
+
+LEFT, RIGHT, MIDDLE = "#1f5fa8", "#c2352b", "#3b3b3b"
+BEFORE, AFTER = "#9a9a9a", "#1b7f4b"
+CAMERA_COLOURS = ("#1f5fa8", "#d9822b", "#1b7f4b", "#8e44ad", "#c2352b", "#16a2a2", "#7f6000", "#e377c2")
+_SETTINGS = {
+    "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,
+    "font.family": "DejaVu Sans", "figure.dpi": 110,
+}  # fmt: skip
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The pictures' settings, for the block only."""
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure (inches) that belongs to no window and no global state, drawn by Agg when saved."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def side_of(name: str) -> str:
+    """'l', 'r' or '' by the usual names: LHip, left_hip, hip_l, lasis (lower-case l or r before a known landmark is taken as a side)."""
+    lower = name.lower()
+    if lower.startswith("left") or lower.endswith("_l") or (name[:1] == "L" and name[1:2].isupper()):
+        return "l"
+    if lower.startswith("right") or lower.endswith("_r") or (name[:1] == "R" and name[1:2].isupper()):
+        return "r"
+    if name.islower() and name[:1] in "lr" and len(name) > 3 and any(name[1:].startswith(m) for m in _LANDMARKS):
+        return name[0]
+    return ""
+
+
+_LANDMARKS = ("asi", "psi", "hip", "kn", "ank", "heel", "toe", "mtoe", "mhip", "sho", "elb", "wri", "hand", "fin", "foot", "fem", "tib", "shld", "lelb", "melb")
+
+
+def side_colour(*names: str) -> str:
+    """Blue where all names are of the left side, red of the right, grey else."""
+    sides = {side_of(n) for n in names}
+    return LEFT if sides == {"l"} else RIGHT if sides == {"r"} else MIDDLE
+
+
+def lighter(colour: str, share: float = 0.5) -> tuple[float, float, float]:
+    """The colour mixed with white."""
+    r, g, b = colors.to_rgb(colour)
+    return (r + (1 - r) * share, g + (1 - g) * share, b + (1 - b) * share)
