@@ -110,7 +110,7 @@ def _add_joint(element: ElementTree.Element, model: mujoco.MjModel, j: int) -> N
 
 
 def _add_geoms(element: ElementTree.Element, model: mujoco.MjModel, b: int) -> None:
-    for g in np.flatnonzero(model.geom_bodyid == b):
+    for g in map(int, np.flatnonzero(model.geom_bodyid == b)):
         kind = mujoco.mjtGeom(model.geom_type[g]).name.removeprefix("mjGEOM_").lower()
         if kind not in _GEOM_SIZES:
             continue

@@ -1,15 +1,13 @@
-"""The files that come with the package (`config/`), and safe reading and writing of YAML."""
+"""The files that come with the package (`config/`), and the reading of YAML mappings."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from biomech_fit.core.errors import InputError
+from biomech_fit.formats.safe_read import parse_yaml, read_text
 
 _LARGEST_YAML_BYTES = 4_000_000
 
@@ -32,30 +30,7 @@ def config_directory() -> Path:
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """Read a YAML mapping. `what` names the kind of file in messages ("keypoint set"). Raises InputError."""
-    try:
-        if path.stat().st_size > _LARGEST_YAML_BYTES:
-            raise InputError(f"The {what} file {path} is larger than {_LARGEST_YAML_BYTES // 1_000_000} MB, which no such file is.")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"The {what} file {path} cannot be read: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
-        raise InputError(f"The {what} file {path} is not valid YAML{line}.") from None
+    content = parse_yaml(read_text(path, _LARGEST_YAML_BYTES), path)
     if not isinstance(content, dict):
-        raise InputError(f"The {what} file {path} must hold a YAML mapping of names to values.")
+        raise InputError(f"The {what} file '{path}' must hold a YAML mapping of names to values.")
     return content
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole: into a temporary file beside it, which then takes its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

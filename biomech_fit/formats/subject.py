@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import yaml
@@ -13,10 +13,11 @@ import yaml
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import SubjectEstimate
+from biomech_fit.formats.atomic import write_text
 from biomech_fit.formats.mjcf import body_scale, scaled_mj_model, scaled_mjcf
-from biomech_fit.formats.resources import read_yaml, write_text
+from biomech_fit.formats.resources import read_yaml
 
-__all__ = ["Scale", "KeypointOffset", "Subject", "read_subject", "write_subject", "subject_from_estimate", "scaled_mj_model", "scaled_mjcf"]
+__all__ = ["KeypointOffset", "Scale", "Subject", "read_subject", "scaled_mj_model", "scaled_mjcf", "subject_from_estimate", "write_subject"]
 
 FORMAT_VERSION = 1
 _SMALLEST_STD = 1e-6
@@ -148,7 +149,7 @@ def _entries(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return {str(name): entry for name, entry in value.items()}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

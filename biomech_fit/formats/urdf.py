@@ -87,7 +87,7 @@ def _link(root: ElementTree.Element, name: str, model: mujoco.MjModel, b: int) -
         ElementTree.SubElement(inertial, "mass", value=numbers([model.body_mass[b]]))
         xx, yy, zz = (numbers([value]) for value in model.body_inertia[b])
         ElementTree.SubElement(inertial, "inertia", ixx=xx, iyy=yy, izz=zz, ixy="0", ixz="0", iyz="0")
-    for g in np.flatnonzero(model.geom_bodyid == b):
+    for g in map(int, np.flatnonzero(model.geom_bodyid == b)):
         for shape, attributes, position in _shapes(model, g):
             visual = ElementTree.SubElement(link, "visual")
             _origin(visual, position, _long_axis_frame(model, g))
