@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -134,10 +135,11 @@ def read_subject(path: str | Path) -> Subject:
             value = entry.get(key) if isinstance(entry, dict) else None
             if not isinstance(value, list) or len(value) != 3 or not all(_is_number(x) for x in value):
                 raise InputError(f"In {where}, keypoint_offsets: {name}.{key} must be three numbers (m).")
-            triples.append(tuple(map(float, value)))
+            triples.append(_triple(value))
         if max(map(abs, triples[0])) > 0.5:
             raise InputError(f"In {where}, keypoint_offsets: {name}.offset_m is larger than 0.5 m.")
-        offsets[name] = KeypointOffset(triples[0], tuple(_std(x, f"keypoint_offsets: {name}.std_m", where) for x in triples[1]))
+        _std(min(triples[1]), f"keypoint_offsets: {name}.std_m", where)
+        offsets[name] = KeypointOffset(triples[0], triples[1])
     lengths = {name: float(length) for name, length in _entries(content, "segment_lengths_m", where).items() if _is_number(length)}
     return Subject(str(content.get("name") or ""), content["model"], scales, str(content.get("keypoint_set") or ""), offsets, lengths)
 
@@ -166,7 +168,7 @@ def _std(value: float, label: str, where: str) -> float:
     return value
 
 
-def _triple(values: np.ndarray) -> tuple[float, float, float]:
+def _triple(values: Iterable[float]) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in values)
     return x, y, z
 
