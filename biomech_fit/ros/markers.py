@@ -13,6 +13,7 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import EventType, GaitEvent, PoseEstimate, Side
+from biomech_fit.formats.mjcf import scaled_mj_model
 from biomech_fit.ros.convert import duration_msg, header, point_msg, quaternion_msg, wxyz_from_matrix
 
 LEFT = ColorRGBA(r=0.20, g=0.45, b=0.85, a=1.0)
@@ -46,10 +47,14 @@ class BodyMarkers:
         self._segments = [(name, index[a], index[b]) for name, (a, b) in body.segments.items() if a in index and b in index]
         self._model = body.mj_model
         self._data = mujoco.MjData(self._model)
-        self._unscaled = self._model.body_pos.copy(), self._model.jnt_pos.copy()
 
-    def array(self, estimate: PoseEstimate, scales: np.ndarray | None = None) -> MarkerArray:
-        """All markers of one pose. `scales` (S,) additive to 1 place the joint triads; None = the unscaled model."""
+    def set_scales(self, scales: np.ndarray) -> None:
+        """Sizes of the body, (S,) additive to 1; they place the joint triads."""
+        model = scaled_mj_model(self._body, scales)
+        self._model, self._data = model, mujoco.MjData(model)
+
+    def array(self, estimate: PoseEstimate) -> MarkerArray:
+        """All markers of one pose."""
         points = estimate.keypoints
         markers = [self._segment(i, name, estimate.joint_centres[a], estimate.joint_centres[b], estimate) for i, (name, a, b) in enumerate(self._segments)]
         spheres = self._marker("keypoints", 0, Marker.SPHERE_LIST, estimate, 0.03)
@@ -62,7 +67,7 @@ class BodyMarkers:
             if np.isfinite(points[[a, b]]).all():
                 lines.points += [point_msg(points[a]), point_msg(points[b])]
                 lines.colors += [side_colour(self._body.keypoint_names[b])] * 2
-        markers += [marker for marker in (spheres, lines, self._axes(estimate, scales)) if marker.points or marker.type == Marker.CYLINDER]
+        markers += [marker for marker in (spheres, lines, self._axes(estimate)) if marker.points or marker.type == Marker.CYLINDER]
         return MarkerArray(markers=markers)
 
     def _marker(self, namespace: str, number: int, kind: int, estimate: PoseEstimate, size: float) -> Marker:
@@ -85,22 +90,14 @@ class BodyMarkers:
         marker.pose.orientation = quaternion_msg(wxyz_from_matrix(_frame_along(along / length)))
         return marker
 
-    def _axes(self, estimate: PoseEstimate, scales: np.ndarray | None) -> Marker:
+    def _axes(self, estimate: PoseEstimate) -> Marker:
         """A triad of each jointed body's frame at its first joint, in the usual colours (x red, y green, z blue)."""
         marker = self._marker("joint_axes", 0, Marker.LINE_LIST, estimate, 0.006)
         if len(estimate.qpos) != self._model.nq or not np.isfinite(estimate.qpos).all():
             return marker
         m, d = self._model, self._data
-        body_pos, jnt_pos = self._unscaled
-        try:
-            if scales is not None:
-                factor = 1 + np.asarray(self._body.scale_matrix) @ np.asarray(scales, float)
-                m.body_pos[:] = body_pos * factor[m.body_parentid]
-                m.jnt_pos[:] = jnt_pos * factor[m.jnt_bodyid]
-            d.qpos[:] = estimate.qpos
-            mujoco.mj_kinematics(m, d)
-        finally:
-            m.body_pos[:], m.jnt_pos[:] = body_pos, jnt_pos
+        d.qpos[:] = estimate.qpos
+        mujoco.mj_kinematics(m, d)
         for body in range(1, m.nbody):
             if m.body_jntnum[body]:
                 origin = d.xanchor[m.body_jntadr[body]]

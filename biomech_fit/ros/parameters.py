@@ -17,20 +17,21 @@ from biomech_fit.core.errors import InputError
 T = TypeVar("T")
 
 
-def declare(node: Node, settings: T, locked: Callable[[], str | None] = lambda: None) -> None:
+def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda: None, prefix: str = "") -> None:
     """Declares every setting of a configuration dataclass; its values are the defaults, nested groups become dotted names.
 
     Args:
         node: the node that gets them. Values given at its start win.
         settings: an instance, e.g. ``FitterNodeConfig()``.
+        prefix: of all names, e.g. ``sim.``.
         locked: why settings that need a new configuration cannot be set now, as the end of a sentence; None = they can.
 
     Raises:
         InputError: a value given at the start is not valid; names the parameter and the valid values.
     """
-    entries = dict(leaves(type(settings)))
+    entries = {prefix + name: entry for name, entry in leaves(type(settings))}
     for name, entry in entries.items():
-        default = _plain(_value(settings, name))
+        default = _plain(_value(settings, name.removeprefix(prefix)))
         try:
             node.declare_parameter(name, default, _descriptor(entry))
             checked_value(entry, node.get_parameter(name).value, f"Parameter {name}")
@@ -55,9 +56,9 @@ def declare(node: Node, settings: T, locked: Callable[[], str | None] = lambda: 
     node.add_on_set_parameters_callback(check)
 
 
-def read(node: Node, settings: T) -> T:
+def read(node: Node, settings: T, prefix: str = "") -> T:
     """The node's parameters in the form of `settings`. Raises InputError."""
-    values = {name: node.get_parameter(name).value for name, _ in leaves(type(settings))}
+    values = {name: node.get_parameter(prefix + name).value for name, _ in leaves(type(settings))}
     return from_mapping(values, settings)
 
 

@@ -1,0 +1,203 @@
+"""fitter_node: 2D keypoints of all cameras in, joint states out. A lifecycle node; the solver runs in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from biomech_fit.config import FitConfig, load_config
+from biomech_fit.config.node import FitterNodeConfig
+from biomech_fit.core.errors import InputError
+from biomech_fit.ros import parameters, qos
+from biomech_fit.ros.clock import on_backward_jump
+from biomech_fit.ros.diagnostics import Diagnostics
+from biomech_fit.ros.inputs import KeypointInputs
+from biomech_fit.ros.outputs import FitterOutputs, throughput
+from biomech_fit.ros.services import FitterServices
+from biomech_fit.ros.setup import FitSetup, load_setup
+from biomech_fit.ros.spin import run_node
+from biomech_fit.ros.worker import FitWorker
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def make_pipeline(setup: FitSetup) -> Any:
+    """The real pipeline; imported here, since it brings JAX."""
+    from biomech_fit.stream.pipeline import FitPipeline
+
+    return FitPipeline(setup.body, setup.cameras, setup.keypoint_set, setup.config, setup.subject)
+
+
+class FitterNode(LifecycleNode):
+    """See docs/nodes.md for topics, services and parameters.
+
+    Args:
+        pipeline_factory: makes the pipeline from a `FitSetup`.
+        kwargs: of rclpy's node, e.g. context and parameter_overrides.
+
+    Raises:
+        InputError: a parameter given at the start is not valid.
+    """
+
+    def __init__(self, *, pipeline_factory: Callable[[FitSetup], Any] = make_pipeline, **kwargs: Any) -> None:
+        super().__init__("fitter_node", **kwargs)
+        self._factory = pipeline_factory
+        self._pipeline: Any = None
+        self._setup: FitSetup | None = None
+        self._outputs: FitterOutputs | None = None
+        self._inputs: KeypointInputs | None = None
+        self._services: FitterServices | None = None
+        self._worker: FitWorker | None = None
+        self._slow: Any = None
+        self._slow_timer: Any = None
+        self._jump_handle: Any = None
+        self.diagnostics = Diagnostics(self)
+        self._declare()
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
+
+    def _declare(self) -> None:
+        """The values of the file that `config` names become the defaults, so that what is given as a parameter wins over it."""
+        overrides: dict[str, Parameter] = self._parameter_overrides
+        path = overrides["config"].value if "config" in overrides else ""
+        fit = load_config(path) if path else FitConfig()
+        parameters.declare(self, FitterNodeConfig(fit=fit), self._locked)
+
+    def _locked(self) -> str | None:
+        return None if self._pipeline is None else "while the node is configured; deactivate and clean it up first"
+
+    # -- transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads everything and compiles on the real shapes."""
+        try:
+            self.settings = parameters.read(self, FitterNodeConfig())
+            setup = load_setup(self.settings)
+            for notice in setup.calibration.notices:
+                self.get_logger().warning(notice)
+            inputs = KeypointInputs(self, setup, self.diagnostics)
+            self.get_logger().info(f"Compiling for {len(setup.cameras)} cameras, {len(setup.keypoint_set)} keypoints, {setup.config.window.frames} frames.")
+            pipeline = self._factory(setup)
+            pipeline.compile()
+            outputs = FitterOutputs(self, setup, self.settings, self.diagnostics)
+        except InputError as error:
+            self.get_logger().error(str(error))
+            return FAILURE
+        except Exception as error:
+            self.get_logger().error(f"The fit could not be set up: {type(error).__name__}: {error}")
+            return FAILURE
+        self._setup, self._inputs, self._pipeline, self._outputs = setup, inputs, pipeline, outputs
+        self._services = FitterServices(self, setup, lambda: self._worker, lambda: parameters.read(self, FitterNodeConfig()).save_directory, self._restarted)
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._outputs is not None and self._inputs is not None and self._setup is not None
+        outcome = super().on_activate(state)
+        deadline_s = self._setup.config.stream.deadline_s
+        self._worker = FitWorker(self._pipeline, self._now_ns, self._outputs.results, self.diagnostics.problem, poll_s=min(0.25 * deadline_s, 0.02))
+        self._worker.start()
+        self._outputs.restart()
+        self._inputs.subscribe(self._worker.feed, self._now_ns)
+        self._jump_handle = on_backward_jump(self.get_clock(), self._clock_went_back)
+        self._slow_timer = self.create_timer(1 / self.settings.slow_rate_hz, self._publish_slow, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._publish_slow()
+        self.get_logger().info("Ready.")
+        return outcome
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        if self._pipeline is not None:
+            self._pipeline.reset()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self._stop()
+        self._release()
+        return SUCCESS
+
+    def close(self) -> None:
+        """Ends the worker; at the end of the process."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._inputs is not None:
+            self._inputs.unsubscribe()
+        if self._slow_timer is not None:
+            self.destroy_timer(self._slow_timer)
+            self._slow_timer = None
+        if self._jump_handle is not None:
+            self._jump_handle.unregister()
+            self._jump_handle = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _release(self) -> None:
+        for part in (self._services, self._outputs):
+            if part is not None:
+                part.destroy()
+        self._services = self._outputs = self._inputs = self._pipeline = self._setup = None
+        self.diagnostics.clear()
+
+    # -- while active
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _restarted(self) -> None:
+        if self._outputs is not None:
+            self._outputs.restart()
+
+    def _clock_went_back(self) -> None:
+        self.diagnostics.problem("clock", "The clock went back; the fit is started anew.")
+        if self._worker is not None:
+            self._worker.call(self._pipeline.reset)
+        self._restarted()
+
+    def _publish_slow(self) -> None:
+        """Asks the worker for the slow states; it publishes them between two frames."""
+        if self._worker is None or (self._slow is not None and not self._slow.done()):
+            return
+        self._slow = self._worker.call(self._slow_in_worker)
+
+    def _slow_in_worker(self) -> None:
+        worker, outputs, pipeline = self._worker, self._outputs, self._pipeline
+        if worker is None or outputs is None or pipeline is None:
+            return
+        try:
+            outputs.slow(pipeline.calibration(), pipeline.subject())
+        except Exception as error:
+            self.diagnostics.problem("estimates", f"Calibration and subject could not be published: {type(error).__name__}: {error}", "error")
+        rows = [throughput(worker, outputs, self.diagnostics), *pipeline.diagnostics()]
+        self._diagnostics_publisher.publish(self.diagnostics.message(self._now_ns(), rows))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point. With the parameter autostart the node configures and activates itself."""
+
+    def make() -> FitterNode:
+        node = FitterNode()
+        if node.get_parameter("autostart").value:
+            if node.trigger_configure() != SUCCESS or node.trigger_activate() != SUCCESS:
+                raise InputError("fitter_node could not start itself; the line above says why.")
+        return node
+
+    return run_node(make, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,77 @@
+"""The fitter's subscriptions: keypoints of every camera, joined by our assembler or by message_filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+
+from biomech_fit import msg as bf
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.types import KeypointPacket
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
+from biomech_fit.ros import qos
+from biomech_fit.ros.diagnostics import Diagnostics
+from biomech_fit.ros.reader import KeypointReader
+from biomech_fit.ros.setup import FitSetup
+from biomech_fit.ros.sync import Synchroniser, import_message_filters
+
+SLOP_SHARE = 0.4
+"""Approximate synchronisation takes stamps within this share of a frame period."""
+
+
+class KeypointInputs:
+    """Subscribes, checks every message and hands packets on. Raises InputError where message_filters is asked for and not installed."""
+
+    def __init__(self, node: Node, setup: FitSetup, diagnostics: Diagnostics) -> None:
+        self._node, self._setup, self._diagnostics = node, setup, diagnostics
+        self._reader = KeypointReader(setup.cameras, setup.keypoint_set, lambda name: load_keypoint_set(name).name)
+        self._subscriptions: list[Any] = []
+        self._synchroniser: Synchroniser | None = None
+        if setup.config.stream.sync != "deadline":
+            import_message_filters()
+
+    def subscribe(self, feed: Callable[[KeypointPacket], None], now_ns: Callable[[], int]) -> None:
+        self._feed, self._now_ns = feed, now_ns
+        stream = self._setup.config.stream
+        names = [camera.name for camera in self._setup.cameras]
+        topics = [f"{name}/keypoints" for name in names]
+        if stream.sync == "deadline":
+            for name, topic in zip(names, topics, strict=True):
+                self._add(bf.Keypoints2D, topic, partial(self._receive, name), qos.keypoints())
+        else:
+            slop_s = SLOP_SHARE / stream.frame_rate_hz
+            self._synchroniser = Synchroniser(
+                self._node, bf.Keypoints2D, topics, stream.sync, slop_s, lambda messages: [self._receive(n, m) for n, m in zip(names, messages, strict=True)]
+            )
+        for name in names:
+            self._add(CameraInfo, f"{name}/camera_info", partial(self._receive_info, name), qos.images())
+
+    def unsubscribe(self) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+        if self._synchroniser is not None:
+            self._synchroniser.destroy()
+            self._synchroniser = None
+
+    def _add(self, kind: type, topic: str, callback: Callable[[Any], None], profile: Any) -> None:
+        self._subscriptions.append(self._node.create_subscription(kind, topic, callback, profile, qos_overriding_options=qos.overridable()))
+
+    def _receive(self, camera: str, message: bf.Keypoints2D) -> None:
+        try:
+            packet, notice = self._reader.read(message, camera, self._now_ns())
+        except InputError as error:
+            self._diagnostics.problem(f"keypoints of {camera}", f"{error} The message is dropped.")
+            return
+        if notice:
+            self._diagnostics.problem(f"points of {camera}", notice)
+        self._feed(packet)
+
+    def _receive_info(self, camera: str, message: CameraInfo) -> None:
+        sentence = self._reader.check_info(message, camera)
+        if sentence:
+            self._diagnostics.problem(f"camera_info of {camera}", sentence)

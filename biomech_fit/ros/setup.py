@@ -1,0 +1,55 @@
+"""Everything that the fitter loads before it can be configured: files named by its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.config.load import validate
+from biomech_fit.config.node import FitterNodeConfig
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.formats.calibration import Calibration, read_calibration
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
+from biomech_fit.formats.model import load_body_model
+from biomech_fit.formats.subject import Subject, read_subject
+
+
+@dataclass(frozen=True, eq=False)
+class FitSetup:
+    """What a run is made from."""
+
+    body: BodyModel
+    cameras: list[Camera]
+    calibration: Calibration
+    keypoint_set: KeypointSet
+    config: FitConfig
+    subject: Subject | None
+    subject_name: str
+
+
+def load_setup(settings: FitterNodeConfig) -> FitSetup:
+    """Reads the files that the parameters name. Raises InputError naming the parameter or file that is wrong."""
+    validate(settings.fit)
+    if not settings.calibration:
+        raise InputError("Parameter calibration is empty; it must name the calibration file of the cameras.")
+    calibration = read_calibration(settings.calibration)
+    cameras = select_cameras(calibration.cameras, settings.cameras)
+    keypoint_set = load_keypoint_set(settings.keypoint_set)
+    body = load_body_model(settings.model or None, keypoint_set)
+    subject = read_subject(settings.subject) if settings.subject else None
+    if subject is not None and settings.subject_name:
+        subject = replace(subject, name=settings.subject_name)
+    name = settings.subject_name or (subject.name if subject else "")
+    return FitSetup(body, cameras, calibration, keypoint_set, settings.fit, subject, name)
+
+
+def select_cameras(cameras: list[Camera], names: tuple[str, ...]) -> list[Camera]:
+    """The named cameras in the calibration's order; all where none is named. Raises InputError for a name that is not there."""
+    known = [camera.name for camera in cameras]
+    for name in names:
+        if name not in known:
+            raise InputError(f"Parameter cameras names '{name}', which the calibration does not have; it has: {', '.join(known)}.")
+    return [camera for camera in cameras if not names or camera.name in names]

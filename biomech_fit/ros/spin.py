@@ -1,0 +1,41 @@
+"""Starting and ending a node process."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from biomech_fit.core.errors import InputError
+
+
+def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
+    """Runs a node until it is interrupted, or until its attribute `finished` is true. Gives the exit code: 2 after bad input, which is said in one line.
+
+    A node's `close()` is called at the end. Ctrl-C reaches a launched process twice (from the terminal and from launch), so cleaning up survives it.
+    """
+    node: Any = None
+    code = 0
+    try:
+        rclpy.init(args=args)
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not getattr(node, "finished", False):
+            executor.spin_once(timeout_sec=0.2)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        code = 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        for step in (getattr(node, "close", None), getattr(node, "destroy_node", None), rclpy.try_shutdown):
+            if step is not None:
+                with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+                    step()
+    return code
