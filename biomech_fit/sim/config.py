@@ -21,7 +21,9 @@ class SimConfig:
 
     # The walk.
     path: str = setting(
-        "shuttle", "Where the person walks; shuttle = back and forth with a turn at each end, straight = one line through the middle (3 s long at most to stay in view), stand = on the spot.", choices=PATHS
+        "shuttle",
+        "Where the person walks; shuttle = back and forth with a turn at each end, straight = one line (about 3 s of it are in view), stand = on the spot.",
+        choices=PATHS,
     )
     path_length_m: float = setting(3.6, "Length of the path's bounding box along x.", unit="m", low=1.0, high=50.0)
     path_width_m: float = setting(

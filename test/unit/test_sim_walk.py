@@ -1,5 +1,6 @@
 """The simulated walk: published curves, planted feet, smooth motion, OpenSim coordinates."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,11 @@ def test_the_curves_second_half_mirrors_the_pelvis():
         assert gait_curves.curve(name, phase + 0.5) == pytest.approx(-gait_curves.curve(name, phase), abs=1e-9)
 
 
-@pytest.mark.parametrize("settings", [{}, {"path": "eight", "speed_m_s": 0.9, "cadence_steps_min": 95.0}, {"path": "circle", "stop_for_s": 1.0, "stop_at_s": 2.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"path": "eight", "speed_m_s": 0.9, "cadence_steps_min": 95.0}, {"path": "circle", "stop_for_s": 1.0, "stop_at_s": 2.0}],
+    ids=["shuttle", "slow eight", "stop"],
+)
 def test_planted_feet_neither_slide_nor_sink(settings):
     sim = simulate(SimConfig(seconds=6.0, cameras=1, seed=2, **settings))
     time = np.arange(0, 6, 0.01)
@@ -103,7 +108,7 @@ def test_events_are_where_the_feet_touch(walk):
     assert len(events) > 20
     for side in Side:
         kinds = [e.type for e in events if e.side == side]
-        assert all(a != b for a, b in zip(kinds, kinds[1:], strict=False)), "initial and final contacts alternate"
+        assert all(a != b for a, b in pairwise(kinds)), "initial and final contacts alternate"
     for event in events:
         t = event.stamp_ns * 1e-9
         offset = 0 if event.side == Side.RIGHT else 3
