@@ -51,7 +51,7 @@ class FitterNode(LifecycleNode):
         self._setup: FitSetup | None = None
         self._outputs: FitterOutputs | None = None
         self._inputs: KeypointInputs | None = None
-        self._services: FitterServices | None = None
+        self._triggers: FitterServices | None = None
         self._worker: FitWorker | None = None
         self._slow: Any = None
         self._slow_timer: Any = None
@@ -73,7 +73,7 @@ class FitterNode(LifecycleNode):
     # -- transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads everything and compiles on the real shapes."""
+        """Loads everything and compiles on the real shapes. What is wrong is said in one sentence, and the node stays unconfigured."""
         try:
             self.settings = parameters.read(self, FitterNodeConfig())
             setup = load_setup(self.settings)
@@ -91,7 +91,7 @@ class FitterNode(LifecycleNode):
             self.get_logger().error(f"The fit could not be set up: {type(error).__name__}: {error}")
             return FAILURE
         self._setup, self._inputs, self._pipeline, self._outputs = setup, inputs, pipeline, outputs
-        self._services = FitterServices(self, setup, lambda: self._worker, lambda: parameters.read(self, FitterNodeConfig()).save_directory, self._restarted)
+        self._triggers = FitterServices(self, setup, lambda: self._worker, lambda: self.get_parameter("save_directory").value, self._restarted)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -147,10 +147,10 @@ class FitterNode(LifecycleNode):
             self._worker = None
 
     def _release(self) -> None:
-        for part in (self._services, self._outputs):
+        for part in (self._triggers, self._outputs):
             if part is not None:
                 part.destroy()
-        self._services = self._outputs = self._inputs = self._pipeline = self._setup = None
+        self._triggers = self._outputs = self._inputs = self._pipeline = self._setup = None
         self.diagnostics.clear()
 
     # -- while active

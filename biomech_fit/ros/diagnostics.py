@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from biomech_fit.ros.convert import time_msg
 LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR, "stale": DiagnosticStatus.STALE}
 MAX_ROWS = 200
 """A flood of different problems must not become a flood of memory."""
+LOG_EVERY_S = 10.0
 
 
 @dataclass
@@ -36,15 +39,21 @@ class Diagnostics:
         self._node = node
         self._hold = hold
         self._rows: dict[str, _Row] = {}
+        self._logged: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def problem(self, name: str, sentence: str, level: str = "warn", **values: Any) -> None:
-        """One occurrence. The first of a kind, and each whose sentence is new, is logged as well."""
+        """One occurrence. It is logged as well, the same sentence at most every `LOG_EVERY_S`."""
+        now = time.monotonic()
         with self._lock:
             row = self._rows.get(name)
             if row is None and len(self._rows) >= MAX_ROWS:
                 return
-            is_new = row is None or row.sentence != sentence or row.age > self._hold
+            is_new = now - self._logged.get(sentence, -math.inf) > LOG_EVERY_S
+            if is_new:
+                self._logged[sentence] = now
+                if len(self._logged) > MAX_ROWS:
+                    del self._logged[min(self._logged, key=self._logged.__getitem__)]
             if row is None:
                 row = self._rows[name] = _Row(level, sentence)
             row.level, row.sentence, row.age, row.count = level, sentence, 0, row.count + 1
