@@ -25,7 +25,7 @@ NODES = [name for name in ("fitter", "gait", "simulator", "replay", "overlay") i
 
 # Names only: the versions of all of them stand in constraints.txt.
 CORE = (
-    "jax jaxlib mujoco mujoco-mjx optax numpy scipy opencv-python-headless rosbags ezc3d pyyaml tomlkit matplotlib tqdm trimesh"
+    "jax jaxlib mujoco mujoco-mjx optax numpy scipy opencv-python-headless rosbags ezc3d pyyaml tomlkit matplotlib tqdm"
 ).split()
 ROS_GENERATORS = (
     "ros-ament-cmake ros-ament-cmake-python ros-ament-package ros-ament-cmake-include-directories ros-ament-cmake-ros-core "
@@ -37,7 +37,7 @@ ROS = [
 ]
 EXTRAS = {
     "ros": ROS,
-    "dev": ["pytest", "ruff", "pyright", "colcon-common-extensions"],
+    "dev": ["pytest", "ruff", "pyright", "colcon-common-extensions", "dm-control"],  # dm-control: a foreign body model for the tests
     "cuda": ["jax[cuda12]"],
     "compare": ["pose2sim", "opensim"],  # brings a second OpenCV: best in an environment of its own
 }
