@@ -1,0 +1,121 @@
+"""report.html: one file with pictures and tables, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from typing import Any
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1.2em; }
+h1 { font-size: 1.6em; margin-bottom: 0.1em; } h2 { font-size: 1.2em; margin: 2em 0 0.3em; border-bottom: 1px solid #ddd; padding-bottom: 0.2em; }
+p.sub { color: #666; margin-top: 0; } img { max-width: 100%; height: auto; } figure { margin: 0.6em 0; } figcaption { color: #555; font-size: 0.92em; }
+table { border-collapse: collapse; margin: 0.6em 0; font-variant-numeric: tabular-nums; } th, td { padding: 0.25em 0.9em 0.25em 0; text-align: right; }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 1px solid #999; } tbody tr:nth-child(even) { background: #f6f6f4; }
+.tiles { display: flex; flex-wrap: wrap; gap: 0.8em; margin: 1em 0; } .tile { background: #f4f4f1; border-radius: 6px; padding: 0.6em 1em; min-width: 9em; }
+.tile b { display: block; font-size: 1.35em; } .tile span { color: #666; font-size: 0.88em; }
+.notice { background: #fff6dd; padding: 0.4em 0.8em; border-radius: 4px; }
+.columns { display: flex; flex-wrap: wrap; gap: 3em; }
+"""
+
+
+def render(summary: dict[str, Any], pictures: list[tuple[str, str, str, bytes]]) -> str:
+    """The page.
+
+    Args:
+        summary: content of summary.json (`report.figures.summarise`).
+        pictures: (section title, file name, caption, PNG bytes); pictures of one title share a section.
+    """
+    what = summary["source"] or "recording"
+    parts = [
+        f"<h1>{_text(what)}</h1>",
+        f'<p class="sub">biomech_fit {_text(summary["version"])}{", subject " + _text(summary["subject"]) if summary["subject"] else ""}: '
+        f"{summary['frames']} frames at {_number(summary['frame_rate_hz'], 1)} Hz, {summary['cameras']} cameras, "
+        f"{summary['keypoints']} keypoints ({_text(summary['keypoint_set'])}).</p>",
+        _tiles(summary),
+        *(f'<p class="notice">{_text(n)}</p>' for n in summary["notices"]),
+    ]
+    by_title: dict[str, list[str]] = {}
+    for title, name, caption, png in pictures:
+        data = base64.b64encode(png).decode("ascii")
+        image = f'<img alt="{_text(caption)}" src="data:image/png;base64,{data}">'
+        by_title.setdefault(title, []).append(f'<figure id="{_text(name)}">{image}<figcaption>{_text(caption)}</figcaption></figure>')
+    for title, figures in by_title.items():
+        parts += [f"<h2>{_text(title)}</h2>", *figures]
+        if title == CAMERA_SECTION:
+            parts.append(_camera_table(summary))
+    if CAMERA_SECTION not in by_title and summary["cameras"]:
+        parts += [f"<h2>{CAMERA_SECTION}</h2>", _camera_table(summary)]
+    parts += ["<h2>Steps and body</h2>", '<div class="columns">', _step_table(summary["steps"]), _segment_table(summary["segment_lengths_m"]), "</div>"]
+    body = "\n".join(parts)
+    head = f'<meta charset="utf-8">\n<title>{_text(what)}: biomech_fit report</title>\n<style>{_STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+CAMERA_SECTION = "Cameras"
+
+
+def _tiles(summary: dict[str, Any]) -> str:
+    r, latency = summary["reprojection_px"], summary["latency_ms"]
+    tracked = summary["status"].get("OK", 0) + summary["status"].get("REINITIALISED", 0)
+    tiles = [
+        (f"{_number(r['median'], 1)} px", f"median reprojection error (loaded cameras: {_number(r['median_before'], 1)} px)"),
+        (f"{_number(r['gc5'], 2)} / {_number(r['gc10'], 2)}", "GC₅ / GC₁₀: share of keypoints under 5 / 10 px"),
+        (f"{tracked} of {summary['frames']}", "frames tracked"),
+        (f"{_number(latency['p50'], 1)} / {_number(latency['p99'], 1)} ms", "latency p50 / p99"),
+        (f"{_number(summary['realtime_factor'], 1)} x", "real time"),
+        (f"{summary['events']['initial_contact']} / {summary['events']['final_contact']}", "initial / final contacts"),
+    ]
+    return '<div class="tiles">' + "".join(f'<div class="tile"><b>{_text(a)}</b><span>{_text(b)}</span></div>' for a, b in tiles) + "</div>"
+
+
+def _camera_table(summary: dict[str, Any]) -> str:
+    rows = []
+    for name, correction in summary["camera_correction"].items():
+        r = summary["reprojection_px"]["per_camera"][name]
+        offset = [_number(correction["time_offset_ms"], 1)] if "time_offset_ms" in correction else []
+        rows.append(
+            [name, _number(correction["rotation_deg"], 2), _number(correction["translation_mm"], 1), *offset, _number(r["median_before"], 1),
+             _number(r["median"], 1), _number(r["gc5"], 2), _number(r["gc10_before"], 2), _number(r["gc10"], 2), str(r["count"])]
+        )  # fmt: skip
+    timed = ["clock offset (ms)"] if rows and len(rows[0]) == 10 else []
+    head = ["camera", "turned by (°)", "moved by (mm)", *timed, "median before (px)", "median (px)", "GC₅", "GC₁₀ before", "GC₁₀", "keypoints counted"]
+    return _table(head, rows)
+
+
+def _step_table(steps: dict[str, float]) -> str:
+    labels = {
+        "count": ("steps", 0), "step_length_m": ("step length (m)", 3), "stride_length_m": ("stride length (m)", 3),
+        "step_width_m": ("step width (m)", 3),
+        "step_time_s": ("step time (s)", 3), "stride_time_s": ("stride time (s)", 3), "stance_time_s": ("stance time (s)", 3),
+        "swing_time_s": ("swing time (s)", 3), "double_support_time_s": ("double support (s)", 3),
+        "cadence_steps_per_min": ("cadence (steps/min)", 1), "speed_m_s": ("speed (m/s)", 2),
+    }  # fmt: skip
+    return _table(["smoothed run", "mean"], [[label, _number(steps[key], digits)] for key, (label, digits) in labels.items()])
+
+
+def _segment_table(lengths: dict[str, float]) -> str:
+    bases = list(dict.fromkeys(n[:-2] if n.endswith(("_l", "_r")) else n for n in lengths))
+    rows = []
+    for base in bases:
+        if base in lengths:
+            rows.append([base.replace("_", " "), _number(1e3 * lengths[base], 0), ""])
+        else:
+            rows.append([base.replace("_", " "), *(_number(1e3 * lengths[f"{base}_{s}"], 0) if f"{base}_{s}" in lengths else "" for s in "lr")])
+    return _table(["segment length (mm)", "left or whole", "right"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{_text(h)}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{_text(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "n/a" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))

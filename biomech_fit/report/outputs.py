@@ -1,0 +1,148 @@
+"""The output folder of a run: what users, other programs and `evaluate` read."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from biomech_fit.core.steps import StepParameters
+from biomech_fit.core.types import EventType, GaitEvent, Side
+from biomech_fit.formats.atomic import replacing, write_text
+from biomech_fit.formats.calibration import write_calibration
+from biomech_fit.formats.mot import write_mot
+from biomech_fit.formats.subject import write_subject
+from biomech_fit.formats.trc import write_trc
+from biomech_fit.report import html, pictures, pictures_cameras
+from biomech_fit.report.figures import json_ready, summarise
+from biomech_fit.report.result import TrackResult, Trajectory
+from biomech_fit.report.style import styled
+
+EVENT_COLUMNS = ("time_s", "side", "event", "x_m", "y_m", "z_m", "time_std_s", "confidence", "detection_delay_s")
+STEP_COLUMNS = (
+    "time_s", "side", "step_length_m", "stride_length_m", "step_width_m", "step_time_s", "stride_time_s", "stance_time_s", "swing_time_s",
+    "double_support_time_s", "cadence_steps_per_min", "speed_m_s",
+)  # fmt: skip
+
+
+def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> None:
+    """Writes everything that a run leaves behind into the folder `out` (made where it is missing); docs/outputs.md describes each file.
+
+    The causal result goes into `out`, the smoothed one under the same names into `out/smoothed`. Each file is written whole. `report` False leaves
+    out report.html and the pictures.
+    """
+    out = Path(out)
+    _write_trajectory(out, result, result.causal)
+    _write_trajectory(out / "smoothed", result, result.smoothed)
+    like = result.calibration if result.calibration is not None and result.calibration.format == "pose2sim" else "pose2sim"
+    if result.cameras_refined:
+        write_calibration(out / "calibration.toml", list(result.cameras_refined), like)
+    if result.subject_model is not None:
+        write_subject(out / "subject.yaml", result.subject_model)
+    summary = summarise(result)
+    if report:
+        drawn = _draw(result)
+        for _, name, _, png in drawn:
+            with replacing(out / "pictures" / f"{name}.png") as path:
+                path.write_bytes(png)
+        write_text(out / "report.html", html.render(summary, drawn))
+    write_text(out / "summary.json", json.dumps(json_ready(summary), indent=2) + "\n")
+
+
+def _write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory) -> None:
+    """Rows without an estimate are left out of the .mot and .trc files (OpenSim reads no NaN); estimates.npz has all of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    there = np.isfinite(trajectory.position).all(1)
+    time = result.time_s[there]
+    write_mot(folder / "joint_angles.mot", time, result.coordinate_names, _degrees(result, trajectory.position)[there], in_degrees=True)
+    on_body = np.isfinite(trajectory.keypoints).any((0, 2)) if len(time) else np.ones(len(result.keypoint_names), bool)
+    names = [n for n, b in zip(result.keypoint_names, on_body, strict=True) if b]
+    write_trc(folder / "keypoints.trc", time, names, trajectory.keypoints[there][:, on_body])
+    write_trc(folder / "joint_centres.trc", time, list(result.joint_centre_names), trajectory.joint_centres[there])
+    write_text(folder / "gait_events.csv", events_csv(trajectory.events, result.zero_ns))
+    write_text(folder / "steps.csv", steps_csv(trajectory.steps, result.zero_ns))
+    with replacing(folder / "estimates.npz") as path:
+        np.savez_compressed(
+            path,
+            time_s=result.time_s,
+            stamp_ns=np.asarray(result.stamps_ns, np.int64),
+            status=np.asarray(trajectory.status, np.int16),
+            coordinate_names=np.array(result.coordinate_names, dtype=np.str_),
+            coordinate_is_angle=np.asarray(result.coordinate_is_angle, bool),
+            coordinates=trajectory.position,
+            coordinate_std=trajectory.position_std,
+            velocities=trajectory.velocity,
+            keypoint_names=np.array(result.keypoint_names, dtype=np.str_),
+            keypoints=trajectory.keypoints,
+            keypoint_std=trajectory.keypoint_std,
+            joint_centre_names=np.array(result.joint_centre_names, dtype=np.str_),
+            joint_centres=trajectory.joint_centres,
+        )
+
+
+def _degrees(result: TrackResult, values: np.ndarray) -> np.ndarray:
+    """Angles in degrees, the root's metres as they are."""
+    return np.where(result.coordinate_is_angle, np.degrees(values), values)
+
+
+def events_csv(events: list[GaitEvent], zero_ns: int) -> str:
+    """gait_events.csv: one line per event in order of time, seconds since `zero_ns`, positions in world axes."""
+    lines = [",".join(EVENT_COLUMNS)]
+    for e in sorted(events, key=lambda e: (e.stamp_ns, e.side)):
+        kind = "initial_contact" if e.type == EventType.INITIAL_CONTACT else "final_contact"
+        x, y, z = e.position
+        place = f"{x:.4f},{y:.4f},{z:.4f}"
+        lines.append(f"{_seconds(e.stamp_ns, zero_ns)},{_side(e.side)},{kind},{place},{e.time_std_s:.4f},{e.confidence:.3f},{e.detection_delay_s:.4f}")
+    return "\n".join(lines) + "\n"
+
+
+def steps_csv(steps: list[StepParameters], zero_ns: int) -> str:
+    """steps.csv: one line per completed step; empty where a needed event is missing."""
+    lines = [",".join(STEP_COLUMNS)]
+    for s in sorted(steps, key=lambda s: s.stamp_ns):
+        values = (getattr(s, name) for name in STEP_COLUMNS[2:])
+        lines.append(f"{_seconds(s.stamp_ns, zero_ns)},{_side(s.side)}," + ",".join(f"{v:.4f}" if np.isfinite(v) else "" for v in values))
+    return "\n".join(lines) + "\n"
+
+
+def _seconds(stamp_ns: int, zero_ns: int) -> str:
+    return f"{(stamp_ns - zero_ns) * 1e-9:.4f}"
+
+
+def _side(side: Side) -> str:
+    return "left" if side == Side.LEFT else "right"
+
+
+_PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], ...] = (
+    ("Joint angles", "joint_angles", "Thick: smoothed, with a band of ± 2 standard deviations; thin: causal. Blue: left, red: right.", pictures.joint_angles),
+    ("Gait events", "gait_events", "Heights of heel and toe with the detected contacts (smoothed run).", pictures.gait_events),
+    ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_cameras.gc_curves),
+    (html.CAMERA_SECTION, "scene", "The body's way through the cameras. Grey: cameras as loaded, coloured: refined.", pictures_cameras.scene),
+    ("Run", "status", "Status of every frame, cameras that see the person, and the median reprojection error.", pictures.status_timeline),
+    ("Run", "latency", "Time from a frame set's closing to its result.", pictures.latency),
+)
+
+
+def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
+    """(section, name, caption, PNG) of each picture that there is something for."""
+    drawn = []
+    with styled():
+        for section, name, caption, function in _PICTURES:
+            figure = function(result)
+            if figure is not None:
+                drawn.append((section, name, caption, _png(figure)))
+            if name == "gc_curves":
+                for i, overlay in enumerate(pictures_cameras.reprojections(result)):
+                    caption = "The fitted body through the refined cameras over the detected keypoints; pixels, cropped round the person."
+                    drawn.append(("Reprojection", f"reprojection_{i + 1}", caption, _png(overlay)))
+    return drawn
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
