@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from biomech_fit.config.load import to_yaml
+from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import KeypointPacket
 from biomech_fit.formats.atomic import replacing, write_text
 from biomech_fit.formats.calibration import write_calibration
@@ -25,9 +26,15 @@ Progress = Callable[[int, int], None]
 def write(simulation: Simulation, folder: str | Path, *, bag: bool = False, progress: Progress | None = None) -> Path:
     """Writes a Pose2Sim recording with the calibration that the user gets, and the truth beside it; with `bag` a rosbag2 of the same packets in `bag/`.
 
-    An earlier simulation in the folder is replaced. Raises InputError where the folder cannot be written.
+    An earlier simulation in the folder is replaced, but not an earlier bag. Raises InputError where the folder cannot be written or holds a bag already.
     """
     folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be made: {error.strerror}.") from None
+    if bag and (folder / "bag").exists():
+        raise InputError(f"'{folder / 'bag'}' exists already; remove it or choose another folder.")
     config = simulation.config
     total = int(sum(np.count_nonzero(d.sent) for d in simulation.detections)) * (2 if bag else 1)
     counter = iter(range(1, total + 1))
