@@ -127,8 +127,9 @@ def test_names_priors_and_ranges_are_whole(body: BodyModel) -> None:
     assert np.all(np.isinf(body.lower[:6])) and np.all(np.isfinite(body.lower[6:])) and np.all(body.lower < body.upper)
     assert np.all(body.pose_mean[6:] > body.lower[6:]) and np.all(body.pose_mean[6:] < body.upper[6:]) and np.all(np.isinf(body.pose_std[:6]))
     assert np.all(body.jerk_std > 0) and set(body.foot_points) == {"LHeel", "LToe", "RHeel", "RToe"}
-    knee = body.coordinate_names.index("knee_angle_r")
-    assert body.jerk_std[knee] == 300 and np.degrees(body.upper[knee]) == pytest.approx(150)
+    right, left = (body.coordinate_names.index(f"knee_angle_{side}") for side in "rl")
+    assert body.jerk_std[right] == body.jerk_std[left] > body.jerk_std[body.coordinate_names.index("hip_flexion_r")]
+    assert np.degrees(body.upper[right]) == pytest.approx(150)
 
 
 def test_scale_prior_has_the_stated_spreads(body: BodyModel) -> None:
