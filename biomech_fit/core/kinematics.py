@@ -18,6 +18,8 @@ from biomech_fit.core import rotation
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 
+_FREE, _SLIDE, _HINGE = (int(t) for t in (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE))
+
 
 class BodyPoses(NamedTuple):
     """World poses of T frames: B bodies, N coordinates, S scale parameters."""
@@ -102,16 +104,16 @@ class Kinematics:
                 for i, b in enumerate(bodies):
                     if m.body_jntnum[b] > slot:
                         j = m.body_jntadr[b] + slot
-                        kind = m.jnt_type[j]
-                        if kind == mujoco.mjtJoint.mjJNT_FREE and j == 0:
+                        kind = int(m.jnt_type[j])
+                        if kind == _FREE and j == 0:
                             continue
-                        if kind not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+                        if kind not in (_HINGE, _SLIDE):
                             raise InputError(f"joint '{m.joint(j).name}' is a ball or a free joint below the root; use hinge and slide joints, free only as the first joint")
                         members.append(i)
                         joints.append(j)
                 if joints:
                     j = np.array(joints)
-                    hinge = m.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
+                    hinge = m.jnt_type[j] == _HINGE
                     self.is_rotation[m.jnt_dofadr[j]] = hinge
                     slots.append(
                         _Slot(np.array(members), m.jnt_dofadr[j], *(np.float32(a) for a in (m.jnt_axis[j], m.jnt_pos[j], m.qpos0[m.jnt_qposadr[j]])), np.float32(hinge))

@@ -1,10 +1,10 @@
-"""The structured linear solve: a chain of frames coupled over three neighbours, bordered by the slow states.
+"""The structured linear solve: a chain of control points coupled over three neighbours, bordered by the slow states.
 
-    [ F    C ] [dx]   [f]      F block-banded (frames; blocks of N, the couplings between frames are diagonal plus a prior on the first three),
-    [ C^T  S ] [ds] = [s]      C cross blocks (frames x slow), S corner (slow).
+    [ F    C ] [dx]   [f]      F block-banded (control points; blocks of N, each coupled to its next three),
+    [ C^T  S ] [ds] = [s]      C cross blocks (control points x slow states), S corner (slow states).
 
-Frames are eliminated in time order, the slow states last, so that the newest frame's covariance falls out of the last block, and a prior on what
-stays after the oldest frame is dropped is the state of the recursion after its first step (the Schur complement; marginalisation).
+Control points are eliminated in time order, the slow states last. Covariances of chosen linear combinations of control points (the pose at
+an instant) come from the forward pass alone: with F = L L^T, cov(B^T x) = (L^-1 B)^T (L^-1 B) plus what the slow states add.
 """
 
 from __future__ import annotations
@@ -16,129 +16,102 @@ import jax.numpy as jnp
 from jax import Array
 
 ORDER = 3
-"""A frame is coupled to this many followers (third differences)."""
+"""A control point is coupled to this many followers (cubic splines, third differences)."""
+JITTER = 1e-6
+"""Added to the unit diagonal: what float32 needs where only a prior speaks. It damps the step, and so changes no solution."""
 
 
 class ArrowSystem(NamedTuple):
-    """Normal equations of a window of T frames with N coordinates and M slow states."""
+    """Normal equations of Q control points with N coordinates and M slow states."""
 
     diagonal: Array
-    """(T, N, N)"""
-    coupling: Array
-    """(T, ORDER, N): the block between frame t and t + d + 1 is diag(coupling[t, d])."""
+    """(Q, N, N)"""
+    band: Array
+    """(Q, ORDER, N, N): band[q, d] is the block between q and q + d + 1; zero beyond the end."""
     cross: Array
-    """(T, N, M)"""
+    """(Q, N, M)"""
     corner: Array
     """(M, M)"""
     rhs: Array
-    """(T, N)"""
+    """(Q, N)"""
     corner_rhs: Array
     """(M,)"""
-    head: Array
-    """(ORDER N, ORDER N) prior information on the first ORDER frames."""
-    head_cross: Array
-    """(ORDER N, M)"""
 
 
 class ArrowSolution(NamedTuple):
-    """Step and marginal covariances."""
+    """The step, and the covariances of P poses that are combinations of control points."""
 
     step: Array
-    """(T, N)"""
+    """(Q, N)"""
     slow_step: Array
     """(M,)"""
-    newest: Array
-    """(N, N) covariance of the last frame."""
-    lagged: Array
-    """(N, N) covariance of the frame `lag` before the last."""
+    pose: Array
+    """(P, N, N)"""
     slow: Array
-    """(M, M) covariance of the slow states."""
-    newest_slow: Array
-    """(N, M) covariance between the last frame and the slow states."""
-    lagged_slow: Array
-    """(N, M)"""
-
-
-def _chain(system: ArrowSystem, columns: Array) -> tuple[Array, Array, Array]:
-    """Eliminate the frames in order; returns L^-1 (T, N, N), the couplings L^-1 H_t,t+d (T, N, ORDER N) and L^-1 columns (T, N, Q)."""
-    frames, n, q = columns.shape
-    width = ORDER * n
-
-    def step(carry, inputs):
-        diagonal, coupling, right = inputs
-        block, rest = carry
-        below = jnp.pad(block[:n, n:], ((0, 0), (0, n))) + jax.vmap(jnp.diag)(coupling).transpose(1, 0, 2).reshape(n, width)
-        factor = jnp.linalg.cholesky(diagonal + block[:n, :n])
-        inverse = jax.scipy.linalg.solve_triangular(factor, jnp.eye(n, dtype=block.dtype), lower=True)
-        done = inverse @ jnp.concatenate([below, right + rest[:n]], 1)
-        update = done[:, :width].T @ done
-        block = jnp.pad(block[n:, n:], ((0, n), (0, n))) - update[:, :width]
-        rest = jnp.pad(rest[n:], ((0, n), (0, 0))) - update[:, width:]
-        return (block, rest), (inverse, done[:, :width], done[:, width:])
-
-    head_rest = jnp.zeros((width, q), columns.dtype).at[:, 1 : 1 + system.cross.shape[2]].set(system.head_cross)
-    _, (inverse, below, done) = jax.lax.scan(step, (system.head, head_rest), (system.diagonal, system.coupling, columns))
-    return inverse, below, done
+    """(M, M)"""
+    pose_slow: Array
+    """(P, N, M)"""
 
 
 def _normalise(system: ArrowSystem) -> tuple[ArrowSystem, Array, Array]:
     """Scale to a unit diagonal: units differ by six orders of magnitude, and the arithmetic is float32."""
-    frames, n, _ = system.diagonal.shape
-    diagonal = jnp.diagonal(system.diagonal, axis1=1, axis2=2)
-    diagonal = diagonal.at[:ORDER].add(jnp.diag(system.head).reshape(ORDER, n))
-    a = 1 / jnp.sqrt(jnp.maximum(diagonal, 1e-20))
+    count = system.diagonal.shape[0]
+    a = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(system.diagonal, axis1=1, axis2=2), 1e-20))
     b = 1 / jnp.sqrt(jnp.maximum(jnp.diag(system.corner), 1e-20))
     ahead = jnp.pad(a, ((0, ORDER), (0, 0)), constant_values=1.0)
-    follow = jnp.stack([ahead[d : d + frames] for d in range(1, ORDER + 1)], 1)
-    first = a[:ORDER].reshape(-1)
+    follow = jnp.stack([ahead[d : d + count] for d in range(1, ORDER + 1)], 1)
     scaled = ArrowSystem(
-        system.diagonal * a[:, :, None] * a[:, None, :],
-        system.coupling * a[:, None, :] * follow,
+        system.diagonal * a[:, :, None] * a[:, None, :] + JITTER * jnp.eye(system.rhs.shape[1], dtype=a.dtype),
+        system.band * a[:, None, :, None] * follow[:, :, None, :],
         system.cross * a[:, :, None] * b,
         system.corner * b[:, None] * b,
         system.rhs * a,
         system.corner_rhs * b,
-        system.head * first[:, None] * first,
-        system.head_cross * first[:, None] * b,
     )
     return scaled, a, b
 
 
-def solve_banded(system: ArrowSystem, lag: int) -> ArrowSolution:
-    """Solve by block-banded Cholesky, as a scan over the frames."""
-    frames, n, m = system.cross.shape
+def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
+    """Solve by block-banded Cholesky, a scan over the control points; `poses` (P, Q) are the weights of the poses whose covariance is wanted."""
+    count, n, m = system.cross.shape
+    wanted = poses.shape[0]
     system, a, b = _normalise(system)
-    late = jnp.zeros((frames, n, n), system.rhs.dtype).at[frames - 1 - lag].set(jnp.eye(n, dtype=system.rhs.dtype))
-    columns = jnp.concatenate([system.rhs[:, :, None], system.cross, late], 2)
-    inverse, below, done = _chain(system, columns)
-    y, border, late = done[:, :, 0], done[:, :, 1 : 1 + m], done[:, :, 1 + m :]
-    flat = border.reshape(-1, m)
-    slow_cov, root = _inverse(system.corner - flat.T @ flat)
+    width = ORDER * n
+    # Unscaled poses are combinations of unscaled control points a * x, so the columns carry the scaling.
+    columns = (poses.T[:, None, :, None] * (a[:, :, None, None] * jnp.eye(n, dtype=a.dtype)[:, None, :])).reshape(count, n, wanted * n)
+    right = jnp.concatenate([system.rhs[:, :, None], system.cross, columns], 2)
+    band = jnp.swapaxes(system.band, 1, 2).reshape(count, n, width)
+
+    def eliminate(carry, inputs):
+        diagonal, band, right = inputs
+        block, rest = carry
+        factor = jnp.linalg.cholesky(diagonal + block[:n, :n])
+        inverse = jax.scipy.linalg.solve_triangular(factor, jnp.eye(n, dtype=block.dtype), lower=True)
+        below = band + jnp.pad(block[:n, n:], ((0, 0), (0, n)))
+        done = inverse @ jnp.concatenate([below, right + rest[:n]], 1)
+        update = done[:, :width].T @ done
+        block = jnp.pad(block[n:, n:], ((0, n), (0, n))) - update[:, :width]
+        rest = jnp.pad(rest[n:], ((0, n), (0, 0))) - update[:, width:]
+        return (block, rest), (inverse, done)
+
+    start = (jnp.zeros((width, width), a.dtype), jnp.zeros((width, right.shape[2]), a.dtype))
+    _, (inverse, done) = jax.lax.scan(eliminate, start, (system.diagonal, band, right))
+    below, y, border, late = done[:, :, :width], done[:, :, width], done[:, :, width + 1 : width + 1 + m], done[:, :, width + 1 + m :]
+    flat, late = border.reshape(-1, m), late.reshape(-1, wanted * n)
+    slow, root = _inverse(system.corner - flat.T @ flat)
     slow_step = root.T @ (root @ (system.corner_rhs - flat.T @ y.reshape(-1)))
-    y = y - border @ slow_step
 
     def back(carry, inputs):
         inverse, below, y = inputs
         x = inverse.T @ (y - below @ carry)
         return jnp.concatenate([x, carry[:-n]]), x
 
-    _, step = jax.lax.scan(back, jnp.zeros(ORDER * n, y.dtype), (inverse, below, y), reverse=True)
-    tail = late[frames - 1 - lag :].reshape(-1, n)
-    late_border = tail.T @ border[frames - 1 - lag :].reshape(-1, m)
-    last, last_border = inverse[-1], inverse[-1].T @ border[-1]
-    lagged_slow, newest_slow = -late_border @ slow_cov, -last_border @ slow_cov
-    lagged = tail.T @ tail - lagged_slow @ late_border.T
-    newest = last.T @ last - newest_slow @ last_border.T
-    ends, lags = a[-1], a[frames - 1 - lag]
-    return ArrowSolution(
-        step * a,
-        slow_step * b,
-        newest * ends[:, None] * ends,
-        lagged * lags[:, None] * lags,
-        slow_cov * b[:, None] * b,
-        newest_slow * ends[:, None] * b,
-        lagged_slow * lags[:, None] * b,
-    )
+    _, step = jax.lax.scan(back, jnp.zeros(width, y.dtype), (inverse, below, y - border @ slow_step), reverse=True)
+    borders = (late.T @ flat).reshape(wanted, n, m)
+    pose_slow = -borders @ slow
+    late = jnp.swapaxes(late.reshape(-1, wanted, n), 0, 1)
+    pose = jnp.swapaxes(late, 1, 2) @ late - pose_slow @ jnp.swapaxes(borders, 1, 2)
+    return ArrowSolution(step * a, slow_step * b, pose, slow * b[:, None] * b, pose_slow * b)
 
 
 def _inverse(matrix: Array) -> tuple[Array, Array]:
@@ -149,37 +122,31 @@ def _inverse(matrix: Array) -> tuple[Array, Array]:
 
 
 def assemble_dense(system: ArrowSystem) -> tuple[Array, Array]:
-    """The whole matrix (T N + M)^2 and right side: what a GPU factorises fastest, and the tests' oracle."""
-    frames, n, m = system.cross.shape
-    size = frames * n
-    index = jnp.arange(frames)
-    blocks = jnp.zeros((frames, frames, n, n), system.rhs.dtype).at[index, index].set(system.diagonal)
+    """The whole matrix (Q N + M)^2 and right side: what a GPU factorises fastest, and the tests' oracle."""
+    count, n, m = system.cross.shape
+    size = count * n
+    index = jnp.arange(count)
+    blocks = jnp.zeros((count, count, n, n), system.rhs.dtype).at[index, index].set(system.diagonal)
     for d in range(ORDER):
-        rows = jnp.arange(frames - d - 1)
-        block = jax.vmap(jnp.diag)(system.coupling[: frames - d - 1, d])
-        blocks = blocks.at[rows, rows + d + 1].set(block).at[rows + d + 1, rows].set(block)
-    chain = blocks.transpose(0, 2, 1, 3).reshape(size, size).at[: ORDER * n, : ORDER * n].add(system.head)
-    cross = system.cross.reshape(size, m).at[: ORDER * n].add(system.head_cross)
-    matrix = jnp.block([[chain, cross], [cross.T, system.corner]])
-    return matrix, jnp.concatenate([system.rhs.reshape(-1), system.corner_rhs])
+        rows = jnp.arange(count - d - 1)
+        block = system.band[: count - d - 1, d]
+        blocks = blocks.at[rows, rows + d + 1].set(block).at[rows + d + 1, rows].set(jnp.swapaxes(block, 1, 2))
+    chain = blocks.transpose(0, 2, 1, 3).reshape(size, size)
+    cross = system.cross.reshape(size, m)
+    return jnp.block([[chain, cross], [cross.T, system.corner]]), jnp.concatenate([system.rhs.reshape(-1), system.corner_rhs])
 
 
-def solve_dense(system: ArrowSystem, lag: int) -> ArrowSolution:
+def solve_dense(system: ArrowSystem, poses: Array) -> ArrowSolution:
     """The same by one dense Cholesky: few launches, so the choice on a GPU."""
-    frames, n, m = system.cross.shape
+    count, n, m = system.cross.shape
     system, a, b = _normalise(system)
     matrix, rhs = assemble_dense(system)
     covariance, _ = _inverse(matrix)
     scale = jnp.concatenate([a.reshape(-1), b])
     solution = covariance @ rhs * scale
     covariance = covariance * scale[:, None] * scale
-    end, late, slow = (frames - 1) * n, (frames - 1 - lag) * n, frames * n
-    return ArrowSolution(
-        solution[:slow].reshape(frames, n),
-        solution[slow:],
-        covariance[end:slow, end:slow],
-        covariance[late : late + n, late : late + n],
-        covariance[slow:, slow:],
-        covariance[end:slow, slow:],
-        covariance[late : late + n, slow:],
-    )
+    size = count * n
+    chain = covariance[:size, :size].reshape(count, n, count, n)
+    pose = jnp.einsum("pq,qnrm,pr->pnm", poses, chain, poses)
+    pose_slow = jnp.einsum("pq,qnm->pnm", poses, covariance[:size, size:].reshape(count, n, m))
+    return ArrowSolution(solution[:size].reshape(count, n), solution[size:], pose, covariance[size:, size:], pose_slow)

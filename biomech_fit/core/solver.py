@@ -1,9 +1,10 @@
-"""The fixed-lag smoother: a sliding window of poses with slow states, solved by structured Gauss-Newton on every new frame.
+"""The fixed-lag smoother: a sliding window of poses on a spline, with slow states, solved by structured Gauss-Newton on every new frame.
 
-    advance:   marginalise the oldest frame -> append the new one at its predicted pose -> a few Gauss-Newton iterations -> read out the newest and the lagged frame
+    shift:     when time passes the last knot, fold the oldest spline interval into a Gaussian prior (marginalisation) and add a control point
+    advance:   append the new frame, a few Gauss-Newton iterations, read out the newest and the lagged frame
 
 Every cost is in `residuals` and `motion`, the linear algebra in `linear`, what enters and leaves in `window`. All arrays have fixed shapes, so everything
-is compiled once, by `compile`, before the first frame.
+is compiled once, before the first frame.
 """
 
 from __future__ import annotations
@@ -16,23 +17,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from biomech_fit.core import rotation
+from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
-from biomech_fit.core.kinematics import BodyPoses, Keypoints, Kinematics
-from biomech_fit.core.linear import ORDER, ArrowSolution, ArrowSystem, solve_banded, solve_dense
-from biomech_fit.core.motion import motion_prior, pose_terms
+from biomech_fit.core.kinematics import Keypoints, Kinematics
+from biomech_fit.core.linear import ORDER, ArrowSolution, ArrowSystem, assemble_dense, solve_banded, solve_dense
+from biomech_fit.core.motion import ChainTerms, motion_prior, pose_terms
 from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations, corrected_cameras, make_lens, reprojection
 from biomech_fit.core.robust import KERNELS
-from biomech_fit.core.window import Head, SlowLayout, Window, append, predict, recentre
+from biomech_fit.core.window import Head, SlowLayout, Window, append, extend, recentre
 
 
 @dataclass(frozen=True)
 class SolverOptions:
     """Static choices and constants of a solver."""
 
-    frames: int = 32
-    lag_frames: int = 15
+    frames: int = 34
+    """Frame slots: the most frames that lie on the window's spline."""
+    knots: int = 19
+    """Control points; knots - 3 intervals."""
+    spacing_s: float = 1 / 30
+    leaving_frames: int = 4
+    """The most frames of one interval."""
     refine_cameras: bool = True
     kernel: str = "geman_mcclure"
     kernel_scale: float = 4.0
@@ -47,7 +53,7 @@ class SolverOptions:
 
 
 class Readout(NamedTuple):
-    """One frame of the window, as arrays for the host."""
+    """Frames of the window, as arrays for the host; all but `reference` carry the frame as leading axis."""
 
     x: Array
     """(N,)"""
@@ -74,8 +80,8 @@ class Readout(NamedTuple):
 class Result(NamedTuple):
     """What one call of `advance` or `settle` returns besides the window."""
 
-    newest: Readout
-    lagged: Readout
+    frames: Readout
+    """Two frames (leading axis): the newest and the lagged one."""
     slow: Array
     """(M,)"""
     slow_covariance: Array
@@ -85,18 +91,19 @@ class Result(NamedTuple):
 
 
 class _Linearisation(NamedTuple):
-    """The window at its current estimate."""
+    """Observations' normal equations in T poses and the slow states."""
 
-    poses: BodyPoses
-    keypoints: Keypoints
-    velocity: Array
-    error_px: Array
     cost: Array
     diagonal: Array
+    """(T, N, N)"""
     cross: Array
+    """(T, N, M)"""
     corner: Array
+    """(M, M)"""
     rhs: Array
+    """(T, N)"""
     corner_rhs: Array
+    """(M,)"""
 
 
 class WindowSolver:
@@ -114,204 +121,215 @@ class WindowSolver:
         self._solve = {"banded": solve_banded, "dense": solve_dense}[options.linear_solver]
         self._jerk_std = jnp.asarray(body.jerk_std * options.jerk_scale, jnp.float32)
         self._acceleration_std = jnp.asarray(body.acceleration_std * options.acceleration_scale, jnp.float32)
+        self._pose_mean = jnp.asarray(body.pose_mean, jnp.float32)
         self._pose_std = jnp.asarray(np.where(np.isfinite(body.pose_std), body.pose_std * options.pose_std_factor, 1e6), jnp.float32)
         self._lower, self._upper = (jnp.asarray(np.clip(a, -1e6, 1e6), jnp.float32) for a in (body.lower, body.upper))
         self._local = np.asarray(body.keypoint_position, np.float32)
         self.advance = jax.jit(self._advance, donate_argnums=0)
-        self.settle = jax.jit(self._settle, donate_argnums=0)
+        self.shift = jax.jit(self._shift, donate_argnums=0)
 
-    # --- the two entry points -----------------------------------------------------------------------------------------------------------------
+    # --- the entry points ---------------------------------------------------------------------------------------------------------------------
 
-    def _advance(self, window: Window, uv: Array, information: Array, delay: Array, step_s: Array, iterations: Array) -> tuple[Window, Result]:
-        """Take one frame (C, K, 2), (C, K), (C,), step_s after the last; `iterations` Gauss-Newton steps."""
-        window = self._marginalise(window, step_s)
-        window = append(window, uv, information, delay, step_s, predict(window, step_s))
-        return self._iterate(recentre(window), iterations, jnp.float32(1.0))
+    def _advance(
+        self, window: Window, uv: Array, information: Array, delay: Array, u: Array, late: Array, iterations: Array, widen: Array
+    ) -> tuple[Window, Result]:
+        """Take one frame (C, K, 2), (C, K), (C,) at u, which must lie in the last interval; then `iterations` Gauss-Newton steps.
 
-    def _settle(self, window: Window, iterations: Array, widen: Array) -> tuple[Window, Result]:
-        """Iterate on the window as it is, the robust kernel first `widen` times wider (graduated non-convexity)."""
-        return self._iterate(recentre(window), iterations, widen)
+        The robust kernel starts `widen` times wider (graduated non-convexity; 1 = steady state). `late` is the slot of the lagged frame to read out.
+        A frame at u < 0 is not taken: the window is only solved again.
+        """
+        taken = append(window, uv, information, delay, u)
+        window = jax.tree.map(lambda a, b: jnp.where(u < 0, b, a), taken, window)
 
-    # --- Gauss-Newton -------------------------------------------------------------------------------------------------------------------------
-
-    def _iterate(self, window: Window, iterations: Array, widen: Array) -> tuple[Window, Result]:
         def body(_, carry):
             window, widen, _, _ = carry
             lin = self._linearise(window, widen)
-            solution = self._solve(self._system(window, lin, self.options.damping * widen), self.options.lag_frames)
-            turn = jnp.max(jnp.abs(solution.step[:, 3:])) if self.kinematics.free_root else jnp.max(jnp.abs(solution.step))
+            system = self._system(window, lin, self.options.damping * (widen - 1))
+            at, _ = spline.basis(self._wanted(window, late), self.options.knots)
+            solution = self._solve(system, at)
+            turn = jnp.max(jnp.abs(solution.step[:, 3 if self.kinematics.free_root else 0 :]))
             shrink = jnp.minimum(1.0, 0.5 / jnp.maximum(turn, 1e-6))
-            window = window._replace(x=window.x + shrink * solution.step, slow=window.slow + shrink * solution.slow_step)
+            window = window._replace(control=window.control + shrink * solution.step, slow=window.slow + shrink * solution.slow_step)
             return window, jnp.maximum(widen * 0.7, 1.0), solution, lin.cost
 
         shapes = jax.eval_shape(lambda w: body(0, (w, widen, None, None)), window)
         blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[2:])
         window, _, solution, cost = jax.lax.fori_loop(0, iterations, body, (window, widen, *blank))
-        return window, self._result(window, solution, cost)
+        return window, Result(self._readout(window, late, solution), window.slow, solution.slow, cost)
+
+    def _shift(self, window: Window) -> Window:
+        """Move the window on by one knot: marginalise what touches the first control point, then extend the spline."""
+        if self.kinematics.free_root:
+            # The chart is only left when it must be: moving it bends the spline a little.
+            window = jax.lax.cond(jnp.sum(window.control[-1, 3:6] ** 2) > 0.5**2, recentre, lambda w: w, window)
+        return extend(window, self._marginalise(window))
+
+    # --- Gauss-Newton -------------------------------------------------------------------------------------------------------------------------
 
     def _linearise(self, window: Window, widen: Array) -> _Linearisation:
-        """Observations' information on poses and slow states at the current estimate."""
+        """Observations' information on the frames' poses and the slow states at the current estimate."""
         layout, body = self.layout, self.body
         scales, offsets, cameras, clock = self._unpack(window.slow)
-        poses = self.kinematics.poses(window.x, window.reference, scales)
+        value, slope = spline.basis(window.u, window.control.shape[0])
+        poses = self.kinematics.poses(value @ window.control, window.reference, scales)
         keypoints = self.kinematics.keypoints(poses, scales, body.keypoint_body, self._local, offsets)
-        velocity = _time_derivative(keypoints.position, window.time, window.valid)
+        velocity = self._keypoint_velocity(keypoints, slope @ window.control)
         observed = window.observed._replace(information=window.observed.information * window.valid[:, None, None])
-        point, camera, error, cost = reprojection(
+        point, camera, _, cost = reprojection(
             keypoints.position, velocity, cameras, self._lens, clock, observed, self._kernel, self.options.kernel_scale * widen
         )
-        frames, n = window.x.shape
-        s, k3 = layout.n_scales, 3 * layout.n_keypoints
+        (frames, k), (n, s) = keypoints.position.shape[:2], (self.kinematics.n_coordinates, layout.n_scales)
+        k3 = 3 * k
         moves = jnp.concatenate([keypoints.by_pose, keypoints.by_scale], -1)
         weighted = point.matrix @ moves
         flat = moves.reshape(frames, k3, n + s)
         block = jnp.swapaxes(flat, 1, 2) @ weighted.reshape(frames, k3, n + s)
         gradient = jnp.squeeze(point.vector.reshape(frames, 1, k3) @ flat, 1)
-        offset_block = point.matrix @ keypoints.by_offset
         by_offset = jnp.swapaxes(jnp.swapaxes(weighted, -1, -2) @ keypoints.by_offset, 1, 2).reshape(frames, n + s, k3)
         turned = jnp.swapaxes(keypoints.by_offset, -1, -2)
         cross = [block[:, :n, n:], by_offset[:, :n]]
-        corner = jnp.zeros((layout.size, layout.size), window.x.dtype)
+        corner = jnp.zeros((layout.size, layout.size), window.slow.dtype)
         corner = corner.at[layout.scales, layout.scales].set(block[:, n:, n:].sum(0))
         corner = _both(corner, layout.scales, layout.offsets, by_offset[:, n:].sum(0))
-        diagonal_blocks = jnp.sum(turned @ offset_block, 0)
-        corner = corner.at[layout.offsets, layout.offsets].set(_block_diagonal(diagonal_blocks))
+        corner = corner.at[layout.offsets, layout.offsets].set(_block_diagonal(jnp.sum(turned @ point.matrix @ keypoints.by_offset, 0)))
         corner_rhs = [gradient[:, n:].sum(0), jnp.sum(turned @ point.vector[..., None], (0, 3)).reshape(-1)]
         if layout.n_cameras:
             states = CAMERA_STATES * layout.n_cameras
             coupling = camera.point_coupling.reshape(frames, states, k3)
             camera_body = coupling @ flat
-            camera_offset = jnp.einsum("tskb,tkbo->sko", camera.point_coupling.reshape(frames, states, -1, 3), keypoints.by_offset)
+            camera_offset = jnp.einsum("tskb,tkbo->sko", coupling.reshape(frames, states, k, 3), keypoints.by_offset)
             cross.append(jnp.swapaxes(camera_body[:, :, :n], 1, 2))
             corner = _both(corner, layout.scales, layout.cameras, camera_body[:, :, n:].sum(0).T)
             corner = _both(corner, layout.offsets, layout.cameras, camera_offset.reshape(states, k3).T)
             corner = corner.at[layout.cameras, layout.cameras].set(_block_diagonal(camera.matrix.sum(0)))
             corner_rhs.append(camera.vector.sum(0).reshape(-1))
-        return _Linearisation(
-            poses, keypoints, velocity, error, cost, block[:, :n, :n], jnp.concatenate(cross, 2), corner, gradient[:, :n], jnp.concatenate(corner_rhs)
-        )
+        return _Linearisation(cost, block[:, :n, :n], jnp.concatenate(cross, 2), corner, gradient[:, :n], jnp.concatenate(corner_rhs))
 
     def _system(self, window: Window, lin: _Linearisation, damping: Array) -> ArrowSystem:
         """Observations, motion, ranges, pose prior, slow prior and head as one linear system for the step."""
-        frames, n = window.x.shape
+        observed = self._on_control_points(window, lin)
         motion, diagonal, gradient = self._priors(window)
-        pinned = 1 - window.valid
-        diagonal = diagonal * window.valid[:, None] + motion.diagonal + pinned[:, None]
-        diagonal = diagonal + damping * (diagonal + jnp.diagonal(lin.diagonal, axis1=1, axis2=2))
-        rhs = lin.rhs - gradient * window.valid[:, None] - motion.gradient
-        deviation = jnp.concatenate([window.x[:ORDER].reshape(-1), window.slow]) - window.head.anchor
-        head_rhs = window.head.vector - window.head.information @ deviation
+        # Damping is relative to the observations alone: the motion prior's stiff modes would otherwise hold back the slow ones.
+        diagonal = diagonal + motion.diagonal + damping * jnp.diagonal(observed.diagonal, axis1=1, axis2=2)
+        deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
+        head, prior = window.head.information, window.prior
+        head_rhs = window.head.vector - head @ deviation
+        n = window.control.shape[1]
         split = ORDER * n
-        prior = window.prior
+        blocks = head[:split, :split].reshape(ORDER, n, ORDER, n)
+        full = observed.diagonal + jax.vmap(jnp.diag)(diagonal)
+        band = observed.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling)
+        for i in range(ORDER):
+            full = full.at[i].add(blocks[i, :, i])
+            for d in range(ORDER - 1 - i):
+                band = band.at[i, d].add(blocks[i, :, i + d + 1])
         return ArrowSystem(
-            lin.diagonal + jax.vmap(jnp.diag)(diagonal),
-            motion.coupling,
-            lin.cross,
-            lin.corner + prior.precision + window.head.information[split:, split:],
-            rhs.at[:ORDER].add(head_rhs[:split].reshape(ORDER, n)),
+            full,
+            band,
+            observed.cross.at[:ORDER].add(head[:split, split:].reshape(ORDER, n, -1)),
+            lin.corner + prior.precision + head[split:, split:],
+            (observed.rhs - motion.gradient - gradient).at[:ORDER].add(head_rhs[:split].reshape(ORDER, n)),
             lin.corner_rhs + prior.precision @ (prior.mean - window.slow) + head_rhs[split:],
-            window.head.information[:split, :split],
-            window.head.information[:split, split:],
         )
 
-    def _priors(self, window: Window):
-        """Motion terms, and information and gradient of ranges and weak pose prior."""
-        motion = motion_prior(window.x, window.time, window.valid, self._jerk_std, self._acceleration_std)
-        step = jnp.clip(jnp.diff(window.time, append=window.time[-1:] + window.time[-1:] - window.time[-2:-1]), 1e-3, 0.2)
-        mean = jnp.asarray(self.body.pose_mean, jnp.float32)
-        diagonal, gradient = pose_terms(window.x, step, self._lower, self._upper, self.options.limit_std, mean, self._pose_std)
-        return motion, diagonal, gradient
+    def _on_control_points(self, window: Window, lin: _Linearisation) -> ArrowSystem:
+        """Spread the frames' normal equations over the control points that carry them."""
+        value, _ = spline.basis(window.u, window.control.shape[0])
+        knots, (frames, n, m) = window.control.shape[0], lin.cross.shape
+        diagonal = ((value * value).T @ lin.diagonal.reshape(frames, n * n)).reshape(knots, n, n)
+        band = []
+        for d in range(1, ORDER + 1):
+            weight = jnp.pad(value[:, :-d] * value[:, d:], ((0, 0), (0, d)))
+            band.append((weight.T @ lin.diagonal.reshape(frames, n * n)).reshape(knots, n, n))
+        cross = (value.T @ lin.cross.reshape(frames, n * m)).reshape(knots, n, m)
+        return ArrowSystem(diagonal, jnp.stack(band, 1), cross, lin.corner, value.T @ lin.rhs, lin.corner_rhs)
+
+    def _priors(self, window: Window) -> tuple[ChainTerms, Array, Array]:
+        """Motion terms, and information and gradient of ranges and weak pose prior, on the control points."""
+        spacing = self.options.spacing_s
+        motion = motion_prior(window.control, spacing, self._jerk_std, self._acceleration_std)
+        terms = pose_terms(window.control, spacing, self._lower, self._upper, self.options.limit_std, self._pose_mean, self._pose_std)
+        return motion, *terms
+
+    def _keypoint_velocity(self, keypoints: Keypoints, slope: Array) -> Array:
+        """(T, K, 3) m/s, from the poses' derivative by u (T, N)."""
+        return jnp.squeeze(keypoints.by_pose @ (slope / self.options.spacing_s)[:, None, :, None], -1)
 
     # --- what leaves ----------------------------------------------------------------------------------------------------------------------------
 
-    def _marginalise(self, window: Window, step_s: Array) -> Window:
-        """Fold the oldest frame into the head (Schur complement at the current estimate); its slow part then walks for step_s."""
-        n, m = window.x.shape[1], self.layout.size
-        first = window._replace(
-            x=window.x[: ORDER + 1],
-            time=window.time[: ORDER + 1],
-            valid=window.valid[: ORDER + 1],
-            observed=Observations(*(a[: ORDER + 1] for a in window.observed)),
-        )
-        seen = first.observed._replace(information=first.observed.information.at[1:].set(0.0))
-        lin = self._linearise(first._replace(observed=seen), jnp.float32(1.0))
-        motion, diagonal, gradient = self._priors(first)
-        valid = window.valid[0]
-        # The motion terms of these four frames that do not touch the first stay in the window; take only those that do.
-        rest = motion_prior(first.x[1:], first.time[1:], first.valid[1:], self._jerk_std, self._acceleration_std)
-        motion_diagonal, motion_gradient = motion.diagonal.at[1:].add(-rest.diagonal), motion.gradient.at[1:].add(-rest.gradient)
-        coupling = motion.coupling.at[1:].add(-rest.coupling)
-        size = (ORDER + 1) * n + m
-        frames = slice(0, (ORDER + 1) * n)
-        slow = slice((ORDER + 1) * n, size)
-        matrix = jnp.zeros((size, size), window.x.dtype).at[frames, frames].set(_chain_matrix(motion_diagonal, coupling))
-        vector = jnp.zeros(size, window.x.dtype).at[frames].set(-motion_gradient.reshape(-1))
-        matrix = matrix.at[:n, :n].add(lin.diagonal[0] + jnp.diag(diagonal[0] * valid + (1 - valid)))
-        vector = vector.at[:n].add(lin.rhs[0] - gradient[0] * valid)
-        matrix = _both(matrix, slice(0, n), slow, lin.cross[0])
-        matrix = matrix.at[slow, slow].add(lin.corner)
-        vector = vector.at[slow].add(lin.corner_rhs)
-        kept = np.r_[0 : ORDER * n, (ORDER + 1) * n : size]
-        deviation = jnp.concatenate([window.x[:ORDER].reshape(-1), window.slow]) - window.head.anchor
+    def _marginalise(self, window: Window) -> Head:
+        """Everything that touches the first control point, reduced to a prior on the next ones and the slow states (Schur complement)."""
+        n, m, few = window.control.shape[1], self.layout.size, ORDER + 1
+        start = jnp.argmax(window.valid > 0)
+        take = self.options.leaving_frames
+        u, valid = (jax.lax.dynamic_slice_in_dim(a, start, take) for a in (window.u, window.valid))
+        observed = Observations(*(jax.lax.dynamic_slice_in_dim(a, start, take) for a in window.observed))
+        leaving = window._replace(control=window.control[:few], u=jnp.minimum(u, 1.0), valid=valid * (u < 1), observed=observed)
+        lin = self._linearise(leaving, jnp.float32(1.0))
+        spread = self._on_control_points(leaving, lin)
+        motion, diagonal, gradient = self._priors(leaving)
+        rest = motion_prior(leaving.control[1:], self.options.spacing_s, self._jerk_std, self._acceleration_std)
+        band = spread.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling.at[1:].add(-rest.coupling))
+        full = spread.diagonal + jax.vmap(jnp.diag)(motion.diagonal.at[1:].add(-rest.diagonal))
+        full = full.at[0].add(jnp.diag(diagonal[0]))
+        rhs = (spread.rhs - motion.gradient.at[1:].add(-rest.gradient)).at[0].add(-gradient[0])
+        matrix, vector = assemble_dense(ArrowSystem(full, band, spread.cross, lin.corner, rhs, lin.corner_rhs))
+        kept = np.r_[0 : ORDER * n, few * n : few * n + m]
+        deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
         matrix = matrix.at[kept[:, None], kept].add(window.head.information)
         vector = vector.at[kept].add(window.head.vector - window.head.information @ deviation)
-        root = jax.scipy.linalg.solve_triangular(
-            jnp.linalg.cholesky(matrix[:n, :n]), jnp.concatenate([matrix[:n, n:], vector[:n, None]], 1), lower=True
-        )
-        border, right = root[:, :-1], root[:, -1]
-        information = matrix[n:, n:] - border.T @ border
-        vector = vector[n:] - border.T @ right
+        factor = jnp.linalg.cholesky(matrix[:n, :n])
+        root = jax.scipy.linalg.solve_triangular(factor, jnp.concatenate([matrix[:n, n:], vector[:n, None]], 1), lower=True)
+        information = matrix[n:, n:] - root[:, :-1].T @ root[:, :-1]
+        vector = vector[n:] - root[:, :-1].T @ root[:, -1]
         # A random walk of variance q per second lowers the conditional information h of each slow state to h / (1 + q h dt).
-        walk = window.prior.walk * step_s * jnp.maximum(jnp.diag(information)[ORDER * n :], 0.0)
+        walk = window.prior.walk * self.options.spacing_s * jnp.maximum(jnp.diag(information)[ORDER * n :], 0.0)
         fade = jnp.concatenate([jnp.ones(ORDER * n, walk.dtype), 1 / jnp.sqrt(1 + walk)])
         information = 0.5 * (information + information.T) * fade[:, None] * fade
-        anchor = jnp.concatenate([window.x[1 : ORDER + 1].reshape(-1), window.slow])
-        return window._replace(head=Head(information, vector * fade, anchor))
+        return Head(information, vector * fade, jnp.concatenate([window.control[1:few].reshape(-1), window.slow]))
 
     # --- what comes out -------------------------------------------------------------------------------------------------------------------------
 
-    def _result(self, window: Window, solution: ArrowSolution, cost: Array) -> Result:
-        late = self.options.lag_frames
-        newest = self._readout(window, window.x.shape[0] - 1, solution.newest, solution.newest_slow, solution.slow)
-        lagged = self._readout(window, window.x.shape[0] - 1 - late, solution.lagged, solution.lagged_slow, solution.slow)
-        return Result(newest, lagged, window.slow, solution.slow, cost)
+    def _wanted(self, window: Window, late: Array) -> Array:
+        """(2,) positions of the newest and the lagged frame."""
+        return jnp.stack([window.u[-1], window.u[late]])
 
-    def _readout(self, window: Window, frame: int, covariance: Array, with_slow: Array, slow_covariance: Array) -> Readout:
+    def _readout(self, window: Window, late: Array, solution: ArrowSolution) -> Readout:
         layout, body = self.layout, self.body
         scales, offsets, cameras, clock = self._unpack(window.slow)
-        rows = slice(frame - 2, frame + 1) if frame == window.x.shape[0] - 1 else slice(frame - 1, frame + 2)
-        at = 2 if frame == window.x.shape[0] - 1 else 1
-        x, time, valid = window.x[rows], window.time[rows], window.valid[rows]
+        value, slope = spline.basis(self._wanted(window, late), self.options.knots)
+        x, by_u = value @ window.control, slope @ window.control
         poses = self.kinematics.poses(x, window.reference, scales)
         points = self.kinematics.keypoints(poses, scales, body.keypoint_body, self._local, offsets)
-        speed = _time_derivative(points.position, time, valid)[at : at + 1]
-        observed = Observations(*(a[frame : frame + 1] for a in window.observed))
-        here = points.position[at : at + 1]
-        in_camera = (here[:, None] + speed[:, None] * (observed.delay + clock)[:, :, None, None]) @ jnp.swapaxes(cameras.rotation, -1, -2)[None]
+        speed = self._keypoint_velocity(points, by_u)
+        slots = jnp.stack([jnp.asarray(window.u.shape[0] - 1, late.dtype), late])
+        delay, seen = window.observed.delay[slots] + clock, window.observed.uv[slots]
+        in_camera = (points.position[:, None] + speed[:, None] * delay[:, :, None, None]) @ jnp.swapaxes(cameras.rotation, -1, -2)[None]
         uv, _, _ = self._lens(cameras, in_camera + cameras.translation[None, :, None])
-        error = jnp.linalg.norm(observed.uv - uv, axis=-1)
         # Keypoint variance: pose and scales jointly, then each keypoint's own offset.
-        s = layout.n_scales
-        joint = jnp.block([[covariance, with_slow[:, :s]], [with_slow[:, :s].T, slow_covariance[:s, :s]]])
-        moves = jnp.concatenate([points.by_pose[at], points.by_scale[at]], -1)
-        turn = points.by_offset[at]
-        k = layout.n_keypoints
-        own = jnp.concatenate([with_slow[:, layout.offsets], slow_covariance[:s, layout.offsets]], 0).reshape(-1, k, 3)
-        own_block = slow_covariance[layout.offsets, layout.offsets].reshape(k, 3, k, 3)[jnp.arange(k), :, jnp.arange(k)]
-        variance = jnp.sum((moves @ joint) * moves, -1)
-        variance += 2 * jnp.sum((moves @ own.transpose(1, 0, 2)) * turn, -1) + jnp.sum((turn @ own_block) * turn, -1)
-        centres = self.kinematics.points(poses, scales, body.joint_centre_body, np.float32(body.joint_centre_position))[at]
+        s, k = layout.n_scales, layout.n_keypoints
+        with_scales = solution.pose_slow[:, :, :s]
+        corner = jnp.broadcast_to(solution.slow[:s, :s], (2, s, s))
+        joint = jnp.concatenate(
+            [jnp.concatenate([solution.pose, with_scales], 2), jnp.concatenate([jnp.swapaxes(with_scales, 1, 2), corner], 2)], 1
+        )
+        moves, turn = jnp.concatenate([points.by_pose, points.by_scale], -1), points.by_offset
+        own = jnp.concatenate([solution.pose_slow[:, :, layout.offsets], jnp.broadcast_to(solution.slow[:s, layout.offsets], (2, s, 3 * k))], 1)
+        own = own.reshape(2, -1, k, 3).transpose(0, 2, 1, 3)
+        own_block = solution.slow[layout.offsets, layout.offsets].reshape(k, 3, k, 3)[jnp.arange(k), :, jnp.arange(k)]
+        variance = jnp.sum((moves @ joint[:, None]) * moves, -1) + 2 * jnp.sum((moves @ own) * turn, -1) + jnp.sum((turn @ own_block) * turn, -1)
+        centres = self.kinematics.points(poses, scales, body.joint_centre_body, np.float32(body.joint_centre_position))
         return Readout(
-            window.x[frame],
-            _time_derivative(x, time, valid)[at],
+            x,
+            by_u / self.options.spacing_s,
             window.reference,
-            covariance,
-            here[0],
-            speed[0],
+            solution.pose,
+            points.position,
+            speed,
             jnp.maximum(variance, 0.0),
             centres,
-            error[0],
-            uv[0],
+            jnp.linalg.norm(seen - uv, axis=-1),
+            uv,
         )
 
     def _unpack(self, slow: Array) -> tuple[Array, Array, CameraArrays, Array]:
@@ -324,20 +342,6 @@ class WindowSolver:
         return slow[layout.scales], offsets, corrected_cameras(self.cameras, states[:, :6]), states[:, 6]
 
 
-def _time_derivative(values: Array, time: Array, valid: Array) -> Array:
-    """Central differences along axis 0, one-sided (second order where three frames exist) at the ends; zero where a neighbour is missing."""
-    shape = (-1,) + (1,) * (values.ndim - 1)
-    step = jnp.maximum(jnp.diff(time), 1e-4)
-    use = (valid[1:] * valid[:-1]).reshape(shape)
-    slope = jnp.diff(values, axis=0) / step.reshape(shape) * use
-    weight = step.reshape(shape) * use
-    middle = (slope[1:] * weight[:-1] + slope[:-1] * weight[1:]) / jnp.maximum(weight[1:] + weight[:-1], 1e-6)
-    one_sided = (use[1:] + use[:-1]) < 2
-    middle = jnp.where(one_sided, slope[1:] + slope[:-1], middle)
-    last = slope[-1] + 0.5 * (slope[-1] - slope[-2]) * use[-2] * use[-1]
-    return jnp.concatenate([slope[:1], middle, last[None]])
-
-
 def _both(matrix: Array, rows: slice, columns: slice, block: Array) -> Array:
     """Set an off-diagonal block and its transpose."""
     return matrix.at[rows, columns].set(block).at[columns, rows].set(block.T)
@@ -348,17 +352,3 @@ def _block_diagonal(blocks: Array) -> Array:
     count, n, _ = blocks.shape
     index = jnp.arange(count)
     return jnp.zeros((count, n, count, n), blocks.dtype).at[index, :, index].set(blocks).reshape(count * n, count * n)
-
-
-def _chain_matrix(diagonal: Array, coupling: Array) -> Array:
-    """Motion terms (T, N), (T, ORDER, N) of a few frames as a full matrix (T N, T N)."""
-    frames, n = diagonal.shape
-    blocks = jnp.zeros((frames, n, frames, n), diagonal.dtype)
-    index = jnp.arange(n)
-    for t in range(frames):
-        blocks = blocks.at[t, index, t, index].set(diagonal[t])
-        for d in range(min(ORDER, frames - t - 1)):
-            blocks = blocks.at[t, index, t + d + 1, index].set(coupling[t, d]).at[t + d + 1, index, t, index].set(coupling[t, d])
-    return blocks.reshape(frames * n, frames * n)
-
-

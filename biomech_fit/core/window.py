@@ -1,4 +1,4 @@
-"""The sliding window's state, the layout of its slow states, and what happens when a frame enters and one leaves."""
+"""The sliding window's state, the layout of its slow states, and what happens when a frame enters and a spline interval leaves."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from biomech_fit.core import rotation
+from biomech_fit.core import rotation, spline
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.residuals import CAMERA_STATES, Observations
 
@@ -52,9 +51,9 @@ class SlowPrior(NamedTuple):
 
 
 class Head(NamedTuple):
-    """Gaussian prior on the first ORDER frames and the slow states: all that the frames which left the window said (marginalisation).
+    """Gaussian prior on the first ORDER control points and the slow states: all that what left the window said (marginalisation).
 
-    Cost 0.5 z^T information z - vector^T z with z = (x[:ORDER], slow) - anchor, linearised where each frame left (it is not linearised again).
+    Cost 0.5 z^T information z - vector^T z with z = (control[:ORDER], slow) - anchor, linearised where each part left (it is not linearised again).
     """
 
     information: Array
@@ -66,14 +65,14 @@ class Head(NamedTuple):
 
 
 class Window(NamedTuple):
-    """T frames, newest last. Frames not yet filled have valid = 0."""
+    """Q control points of a cubic B-spline and T frames on it, newest last. Slots not filled have valid = 0."""
 
-    x: Array
-    """(T, N) coordinates; the root's rotation vector is relative to `reference`."""
+    control: Array
+    """(Q, N) control points of the coordinates; the root's rotation vector is relative to `reference`."""
     reference: Array
     """(3, 3) orientation that follows the person."""
-    time: Array
-    """(T,) s relative to the newest frame."""
+    u: Array
+    """(T,) time of the frames in knot spacings since the window's start; the newest lies in the last interval."""
     valid: Array
     """(T,)"""
     observed: Observations
@@ -83,7 +82,7 @@ class Window(NamedTuple):
     head: Head
 
 
-def empty_window(frames: int, x: Array, reference: Array, cameras: int, keypoints: int, prior: SlowPrior, period_s: float, slow: Array) -> Window:
+def empty_window(knots: int, frames: int, x: Array, reference: Array, cameras: int, keypoints: int, prior: SlowPrior, slow: Array) -> Window:
     """A window without frames, standing at pose x (N,)."""
     n, m = x.shape[0], slow.shape[0]
     size = ORDER * n + m
@@ -91,41 +90,36 @@ def empty_window(frames: int, x: Array, reference: Array, cameras: int, keypoint
     observed = Observations(
         jnp.zeros((frames, cameras, keypoints, 2), x.dtype), jnp.zeros((frames, cameras, keypoints), x.dtype), jnp.zeros((frames, cameras), x.dtype)
     )
-    time = jnp.asarray(np.arange(1 - frames, 1) * period_s, x.dtype)
-    return Window(jnp.tile(x, (frames, 1)), reference, time, jnp.zeros(frames, x.dtype), observed, slow, prior, head)
+    return Window(jnp.tile(x, (knots, 1)), reference, jnp.zeros(frames, x.dtype), jnp.zeros(frames, x.dtype), observed, slow, prior, head)
 
 
-def append(window: Window, uv: Array, information: Array, delay: Array, step_s: Array, x: Array) -> Window:
-    """Drop the oldest frame and take the new one at pose x (N,), step_s after the last."""
+def append(window: Window, uv: Array, information: Array, delay: Array, u: Array) -> Window:
+    """Take a new frame at u and drop the oldest slot."""
 
-    def shift(old: Array, new: Array) -> Array:
+    def push(old: Array, new: Array) -> Array:
         return jnp.concatenate([old[1:], new[None]])
 
-    observed = Observations(*(shift(a, b) for a, b in zip(window.observed, (uv, information, delay), strict=True)))
-    return window._replace(
-        x=shift(window.x, x),
-        time=shift(window.time - step_s, jnp.zeros((), window.time.dtype)),
-        valid=shift(window.valid, jnp.ones((), window.valid.dtype)),
-        observed=observed,
-    )
+    observed = Observations(*(push(a, b) for a, b in zip(window.observed, (uv, information, delay), strict=True)))
+    return window._replace(u=push(window.u, u), valid=push(window.valid, jnp.ones((), window.valid.dtype)), observed=observed)
 
 
-def predict(window: Window, step_s: Array) -> Array:
-    """The next pose (N,) at constant velocity; standing still while there is only one frame."""
-    step = jnp.maximum(window.time[-1] - window.time[-2], 1e-4)
-    moving = window.valid[-2] * jnp.minimum(step_s / step, 3.0)
-    return window.x[-1] + moving * (window.x[-1] - window.x[-2])
+def extend(window: Window, head: Head) -> Window:
+    """Drop the first control point, whose information is now in `head`, and add one at the end that continues at constant velocity."""
+    control = window.control
+    control = jnp.concatenate([control[1:], 2 * control[-1:] - control[-2:-1]])
+    u = window.u - 1
+    return window._replace(control=control, u=u, valid=jnp.where(u >= 0, window.valid, 0.0), head=head)
 
 
 def recentre(window: Window) -> Window:
-    """Make the newest frame's root orientation the reference, so that rotation vectors in the window stay far from their singularity at pi."""
-    old = window.x[:, 3:6]
+    """Make the newest control point's orientation the reference, so that rotation vectors in the window stay far from their singularity at pi."""
+    old = window.control[:, 3:6]
     reference = window.reference @ rotation.exp(old[-1])
     relative = reference.T @ window.reference
     new = rotation.log(relative @ rotation.exp(old))
-    x = window.x.at[:, 3:6].set(new)
-    # The head is a function of the old coordinates' deviations: d_old = J_l(old)^-1 R_ref^T R_ref' J_l(new) d_new at each of its frames.
-    n = x.shape[1]
+    control = window.control.at[:, 3:6].set(new)
+    # The head is a function of the old coordinates' deviations: d_old = J_l(old)^-1 R_ref^T R_ref' J_l(new) d_new at each of its control points.
+    n = control.shape[1]
     back = jnp.linalg.solve(rotation.left_jacobian(old[:ORDER]), relative.T @ rotation.left_jacobian(new[:ORDER]))
     information, vector, anchor = window.head
     for i in range(ORDER):
@@ -133,7 +127,12 @@ def recentre(window: Window) -> Window:
         information = information.at[rows].set(back[i].T @ information[rows])
         information = information.at[:, rows].set(information[:, rows] @ back[i])
         vector = vector.at[rows].set(back[i].T @ vector[rows])
-        # x - anchor is carried over, not recomputed from rotations: it is small and must stay what it was to first order.
+        # control - anchor is carried over, not recomputed from rotations: it is small and must stay what it was to first order.
         anchor = anchor.at[rows].set(new[i] - jnp.linalg.solve(back[i], old[i] - anchor[rows]))
-    head = Head(information, vector, anchor)
-    return window._replace(x=x, reference=reference, head=head)
+    return window._replace(control=control, reference=reference, head=Head(information, vector, anchor))
+
+
+def poses_at(window: Window) -> tuple[Array, Array]:
+    """Coordinates (T, N) of the frames and their derivative by u."""
+    value, slope = spline.basis(window.u, window.control.shape[0])
+    return value @ window.control, slope @ window.control
