@@ -131,7 +131,7 @@ class GaitConfig:
     """The gait detector: names and defaults are those of `core.gait.GaitSettings`."""
 
     contact_share: float = setting(0.10, "Initial contact: the heel's speed falls below this share of the swing's greatest speed.", low=0.01, high=0.9)
-    off_share: float = setting(0.25, "Final contact: the toe's speed rises above this share of the last swings' greatest speed.", low=0.01, high=0.9)
+    off_share: float = setting(0.28, "Final contact: the toe's speed rises above this share of the last swings' greatest speed.", low=0.01, high=0.9)
     min_contact_speed_m_s: float = setting(0.25, "A heel slower than this can always be in contact.", unit="m/s", low=0.01, high=3.0)
     min_off_speed_m_s: float = setting(0.35, "A toe slower than this never leaves the floor.", unit="m/s", low=0.01, high=3.0)
     first_off_speed_m_s: float = setting(0.6, "Speed of the toe that counts as final contact before any swing was seen.", unit="m/s", low=0.01, high=5.0)

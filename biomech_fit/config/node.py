@@ -43,19 +43,14 @@ class GaitNodeConfig:
 
 @dataclass(frozen=True)
 class SimulatorNodeConfig:
-    """simulator_node: a walking subject seen by a ring of cameras."""
+    """simulator_node: a walking subject seen by a ring of cameras, with the settings of the simulator under `sim`."""
 
-    seed: int = setting(0, "Seed of all random numbers.", low=0, high=2**31 - 1)
-    cameras: int = setting(8, "Number of cameras on the ring.", low=2, high=64)
-    frame_rate_hz: float = setting(60.0, "Frames per second.", unit="Hz", low=1.0, high=500.0)
-    duration_s: float = setting(
-        0.0, "Length of the simulated walk; it ends then. 0 = as long as the node runs (the walk is repeated).", unit="s", low=0.0, high=3600.0
-    )
+    loop: bool = setting(False, "Start the walk again at its end (the person jumps back to the start); otherwise the node ends then.")
     start_delay_s: float = setting(1.0, "Pause before the first frame, so that subscribers are found.", unit="s", low=0.0, high=60.0)
     wait_for_subscribers: bool = setting(False, "Send the first frame only once every camera's keypoints have a subscriber.")
-    keypoint_set: str = setting("halpe_26", "Keypoint set that the simulated detector sends.")
-    calibration: str = setting("", "Where the cameras' calibration is written when the node starts; empty = nowhere.")
-    truth: str = setting("", "Folder where truth.npz, truth.mot, truth.trc and truth_events.csv are written when the node starts; empty = nowhere.")
+    output: str = setting(
+        "", "Folder where the calibration, the keypoints and the truth are written before the start, as `biomech-fit simulate` does; empty = nowhere."
+    )
     world_frame: str = setting("world", "Frame of the ground truth.")
 
 

@@ -1,0 +1,120 @@
+"""gait_node, simulator_node and replay_node in process."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from rclpy.node import Node
+from ros_fakes import overrides, ros
+from sensor_msgs.msg import CameraInfo, JointState
+from visualization_msgs.msg import MarkerArray
+
+from biomech_fit import msg as bf
+from biomech_fit.config.fit import GaitConfig
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.gait import GaitSettings
+from biomech_fit.nodes.gait import GaitNode
+from biomech_fit.nodes.simulator import SimulatorNode
+from biomech_fit.ros import qos
+from biomech_fit.ros.convert import time_msg, time_ns
+
+NAMES = ["LHeel", "RHeel", "LBigToe", "RBigToe"]
+
+
+def test_gait_settings_are_the_detectors():
+    assert asdict(GaitConfig()) == asdict(GaitSettings())
+
+
+def walking_state(stamp_s: float) -> bf.BodyState:
+    """Feet that swing in turn, 0.5 s each, 0.6 m per step, along -y."""
+    points = []
+    for toe in (0.0, 0.2):
+        for phase in (0.0, 0.5):
+            cycle = stamp_s + phase
+            whole, share = divmod(cycle, 1.0)
+            swing = min(share / 0.4, 1.0)
+            x = 1.2 * (whole + swing - np.sin(2 * np.pi * swing) / (2 * np.pi)) + toe
+            points.append([0.1 if phase else -0.1, -x, 0.05 + 0.08 * np.sin(np.pi * swing)])
+    message = bf.BodyState(status=0, position=[0.0], velocity=[0.0], position_std=[0.1], joint_names=["q"], keypoint_names=NAMES)
+    message.header.stamp = time_msg(round((100 + stamp_s) * 1e9))
+    message.header.frame_id = "world"
+    message.keypoints = [float(v) for p in points for v in p]
+    message.keypoints_std = [0.01] * 12
+    return message
+
+
+def test_gait_node_finds_steps():
+    with ros() as (context, add, spin_until):
+        node = add(GaitNode(context=context))
+        peer = add(Node("peer", context=context))
+        events, steps, markers = [], [], []
+        peer.create_subscription(bf.GaitEvent, "gait_events", events.append, qos.results())
+        peer.create_subscription(bf.StepParameters, "step_parameters", steps.append, qos.results())
+        peer.create_subscription(MarkerArray, "gait_markers", markers.append, qos.results())
+        publisher = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results(1000))
+        assert spin_until(lambda: publisher.get_subscription_count() and node._events.get_subscription_count() and node._steps.get_subscription_count())
+        broken = walking_state(0.0)
+        broken.keypoints = [1.0, 2.0]
+        publisher.publish(broken)
+        publisher.publish(bf.BodyState(status=2))
+        for k in range(360):
+            publisher.publish(walking_state(k / 60))
+            spin_until(lambda: False, 0.001)
+        assert spin_until(lambda: len(steps) >= 6)
+        sides = [e.side for e in events if e.type == bf.GaitEvent.INITIAL_CONTACT]
+        assert len(sides) >= 7 and all(a != b for a, b in itertools.pairwise(sides))
+        assert steps[-1].step_time_s == pytest.approx(0.5, abs=0.05) and steps[-1].stride_length_m == pytest.approx(1.2, abs=0.1)
+        assert steps[-1].index == len(steps) - 1 and markers
+        assert node.diagnostics.count("body state") == 1
+
+
+def test_simulator_node_sends_everything(tmp_path):
+    with ros() as (context, add, spin_until):
+        peer = add(Node("peer", context=context))
+        got = {f"cam{i:02d}": [] for i in (1, 2)}
+        infos, joints, points = [], [], []
+        for name, into in got.items():
+            peer.create_subscription(bf.Keypoints2D, f"{name}/keypoints", into.append, qos.keypoints())
+            peer.create_subscription(CameraInfo, f"{name}/camera_info", infos.append, qos.latched())
+        peer.create_subscription(JointState, "truth/joint_states", joints.append, qos.results())
+        peer.create_subscription(bf.Keypoints3D, "truth/keypoints_3d", points.append, qos.results())
+        values = {"sim__seconds": 0.5, "sim__cameras": 2, "start_delay_s": 0.2, "wait_for_subscribers": True}
+        node = add(SimulatorNode(context=context, parameter_overrides=overrides(**values)))
+        assert spin_until(lambda: node.finished, 10.0)
+        assert spin_until(lambda: all(len(v) == 30 for v in got.values()) and len(joints) == 30 and len(points) == 30 and len(infos) == 2)
+        stamps = [time_ns(m.header.stamp) for m in got["cam01"]]
+        assert np.allclose(np.diff(stamps), 1e9 / 60, atol=2)
+        assert got["cam01"][0].keypoint_set == "halpe_26" and len(got["cam01"][0].xy) == 52
+        assert "knee_angle_r" in joints[0].name
+        with pytest.raises(InputError, match=r"sim\.cameras"):
+            SimulatorNode(context=context, parameter_overrides=overrides(sim__cameras=1000))
+
+
+def test_replay_node_keeps_the_timing(tmp_path):
+    replay = pytest.importorskip("biomech_fit.nodes.replay")
+    from rosgraph_msgs.msg import Clock
+
+    from biomech_fit.formats.recording import write_pose2sim_recording
+    from biomech_fit.sim.config import SimConfig
+    from biomech_fit.sim.simulate import simulate
+
+    simulation = simulate(SimConfig(seconds=0.5, cameras=2))
+    write_pose2sim_recording(tmp_path, simulation.cameras, simulation.keypoint_set, simulation.packets(), 60.0)
+    with ros() as (context, add, spin_until):
+        peer = add(Node("peer", context=context))
+        got, clocks = [], []
+        peer.create_subscription(bf.Keypoints2D, "cam01/keypoints", got.append, qos.keypoints())
+        peer.create_subscription(Clock, "/clock", clocks.append, qos.results())
+        values = {"recording": str(tmp_path), "rate": 2.0, "clock": True, "loop": True, "start_delay_s": 0.3}
+        node = add(replay.ReplayNode(context=context, parameter_overrides=overrides(**values)))
+        assert spin_until(lambda: len(got) >= 70, 5.0)
+        stamps = [time_ns(m.header.stamp) for m in got]
+        assert stamps[30] == stamps[0] > 0 and np.allclose(np.diff(stamps[:30]), 1e9 / 60, atol=2)  # the second lap has the same stamps
+        assert clocks and time_ns(clocks[-1].clock) <= max(stamps)
+        node.pacer.stop()
+        for values, words in (({}, "recording is empty"), ({"recording": str(tmp_path / "none")}, "none")):
+            with pytest.raises(InputError, match=words):
+                replay.ReplayNode(context=context, parameter_overrides=overrides(**values))
