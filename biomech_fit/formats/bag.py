@@ -218,7 +218,7 @@ class BagRecording:
             return 60.0
         rate = 1e9 / float(np.median(gaps))
         # Stamps are in whole nanoseconds: 59.9999988 Hz is 60 Hz.
-        return round(rate) if abs(rate - round(rate)) < 1e-3 * rate else rate
+        return round(rate) if abs(rate - round(rate)) < 2e-4 * rate else rate
 
     def _check_sizes(self, messages: list[tuple[str, int, Any]]) -> None:
         cameras = {c.name: c for c in self.cameras}

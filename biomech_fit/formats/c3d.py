@@ -1,0 +1,86 @@
+"""C3D files of motion capture laboratories: points, event labels and computed curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ezc3d
+import numpy as np
+
+from biomech_fit.core.errors import InputError
+from biomech_fit.formats.points3d import Points3D
+
+_UNITS = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
+_COMPUTED = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS")
+_MAX_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, eq=False)
+class C3D:
+    """One trial. Axes are the file's; laboratories have z up. Times are absolute: sample k is at (first frame + k) / rate, as the event times count."""
+
+    points: Points3D
+    """Markers and joint centres, m."""
+    computed: dict[str, np.ndarray]
+    """(T, 3) each, in the file's units: what Plug-in-Gait and the like put among the points (angles in degrees, moments, powers)."""
+    events: list[tuple[str, str, float]] = field(default_factory=list)
+    """(side, label, time in s) in order of time, e.g. ("Left", "Foot Strike", 1.23)."""
+
+
+def read_c3d(path: str | Path) -> C3D:
+    """Read a C3D file. Raises `InputError` for a file that is not one, is too large or has points in an unknown unit."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"'{path}' does not exist.")
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"'{path}' has {path.stat().st_size} bytes; at most {_MAX_BYTES} are read.")
+    try:
+        content = ezc3d.c3d(str(path))
+    except Exception as error:  # the library raises many kinds on damaged files
+        raise InputError(f"'{path}' cannot be read as C3D: {str(error).splitlines()[0] if str(error) else type(error).__name__}.") from None
+    parameters, header = content["parameters"], content["header"]["points"]
+    labels = [str(label) for label in _labels(parameters)]
+    unit = str((_value(parameters, "POINT", "UNITS") or ["mm"])[0]).strip().lower()
+    if unit not in _UNITS:
+        raise InputError(f"'{path}': the points' unit '{unit}' is unknown; valid are {', '.join(_UNITS)}.")
+    values = np.moveaxis(np.asarray(content["data"]["points"], float)[:3], -1, 0)  # (T, 3, K)
+    residual = np.moveaxis(np.asarray(content["data"]["meta_points"]["residuals"], float)[0], -1, 0)  # (T, K)
+    values = np.moveaxis(values, 1, 2)
+    computed_names = {str(n) for group in _COMPUTED for n in _value(parameters, "POINT", group) or []}
+    is_point = np.array([label not in computed_names for label in labels[: values.shape[1]]], bool)
+    points = np.where((residual < 0)[..., None], np.nan, values)[:, is_point] * _UNITS[unit]
+    rate = float(header["frame_rate"])
+    if not rate > 0:
+        raise InputError(f"'{path}': the frame rate is {rate:g} Hz.")
+    time_s = (int(header["first_frame"]) + np.arange(len(values))) / rate
+    names = tuple(n for n, p in zip(labels, is_point, strict=False) if p)
+    computed = {n: values[:, i] for i, (n, p) in enumerate(zip(labels, is_point, strict=False)) if not p}
+    return C3D(Points3D(names, time_s, points, rate), computed, _events(parameters))
+
+
+def _labels(parameters: Any) -> list[str]:
+    """All point labels: beyond 255 they go on in LABELS2, LABELS3 ..."""
+    labels = list(_value(parameters, "POINT", "LABELS") or [])
+    number = 2
+    while more := _value(parameters, "POINT", f"LABELS{number}"):
+        labels += list(more)
+        number += 1
+    return labels
+
+
+def _events(parameters: Any) -> list[tuple[str, str, float]]:
+    times = _value(parameters, "EVENT", "TIMES")
+    if times is None or np.size(times) == 0:
+        return []
+    # (2, E): minutes and seconds.
+    minutes, seconds = np.asarray(times, float).reshape(2, -1)
+    labels, sides = _value(parameters, "EVENT", "LABELS") or [], _value(parameters, "EVENT", "CONTEXTS") or []
+    events = [(str(side), str(label), float(60 * m + s)) for side, label, m, s in zip(sides, labels, minutes, seconds, strict=False)]
+    return sorted(events, key=lambda e: e[2])
+
+
+def _value(parameters: Any, group: str, name: str) -> Any:
+    entry = parameters[group][name] if group in parameters and name in parameters[group] else None
+    return entry["value"] if entry is not None else None

@@ -1,0 +1,33 @@
+"""A trial of 3D points, as .trc and .c3d files hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Points3D:
+    """T samples of K named points in a z-up world, metres; NaN = missing."""
+
+    names: tuple[str, ...]
+    time_s: np.ndarray
+    """(T,)"""
+    points: np.ndarray
+    """(T, K, 3) m."""
+    rate_hz: float
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """(T, 3) of one point; KeyError with the valid names."""
+        if name not in self.names:
+            raise KeyError(f"no point '{name}'; there are {', '.join(self.names)}")
+        return self.points[:, self.names.index(name)]
+
+
+def sample_rate(time_s: np.ndarray) -> float:
+    """Rate (Hz) from the median step; 0 for fewer than two samples. Rounded where the times are those of a whole rate."""
+    if len(time_s) < 2:
+        return 0.0
+    rate = 1.0 / float(np.median(np.diff(time_s)))
+    return float(round(rate)) if abs(rate - round(rate)) < 2e-4 * rate else rate
