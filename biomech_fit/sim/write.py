@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from biomech_fit.formats.recording import write_bag_recording, write_pose2sim_re
 from biomech_fit.formats.trc import write_trc
 from biomech_fit.sim.simulate import Simulation
 
+MARK = Path("truth") / "simulation.yaml"
+"""The settings; tells a folder that a simulation wrote."""
+
 Progress = Callable[[int, int], None]
 """Called with the number of packets written and their total."""
 
@@ -26,15 +30,11 @@ Progress = Callable[[int, int], None]
 def write(simulation: Simulation, folder: str | Path, *, bag: bool = False, progress: Progress | None = None) -> Path:
     """Writes a Pose2Sim recording with the calibration that the user gets, and the truth beside it; with `bag` a rosbag2 of the same packets in `bag/`.
 
-    An earlier simulation in the folder is replaced, but not an earlier bag. Raises InputError where the folder cannot be written or holds a bag already.
+    An earlier simulation in the folder is replaced, but not an earlier bag. Raises InputError where the folder cannot be made,
+    holds a bag already, or a recording that is no simulation.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made: {error.strerror}.") from None
-    if bag and (folder / "bag").exists():
-        raise InputError(f"'{folder / 'bag'}' exists already; remove it or choose another folder.")
+    _prepare(folder, {c.name for c in simulation.cameras}, bag)
     config = simulation.config
     total = int(sum(np.count_nonzero(d.sent) for d in simulation.detections)) * (2 if bag else 1)
     counter = iter(range(1, total + 1))
@@ -45,14 +45,32 @@ def write(simulation: Simulation, folder: str | Path, *, bag: bool = False, prog
             if progress is not None:
                 progress(next(counter), total)
 
+    # First of all, so that a run that broke off can be repeated.
+    write_text(folder / MARK, to_yaml(config))
     write_pose2sim_recording(folder, simulation.cameras, simulation.keypoint_set, counted(), config.frame_rate_hz)
     if bag:
         write_bag_recording(folder / "bag", simulation.cameras, simulation.keypoint_set, counted())
     write_truth(simulation, folder)
     # The true calibration lies one level deeper, where no reader takes it for the recording's.
     write_calibration(folder / "truth" / "Calib_true.toml", simulation.true_cameras)
-    write_text(folder / "truth" / "simulation.yaml", to_yaml(config))
     return folder
+
+
+def _prepare(folder: Path, cameras: set[str], bag: bool) -> None:
+    """Makes the folder, or takes the cameras of an earlier simulation out of it. A recording that is no simulation is never overwritten."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder '{folder}' cannot be made: {error.strerror}.") from None
+    if bag and (folder / "bag").exists():
+        raise InputError(f"'{folder / 'bag'}' exists already; remove it or choose another folder.")
+    if not (folder / MARK).is_file():
+        if (folder / "pose").exists() or any(folder.glob("Calib*.toml")):
+            raise InputError(f"'{folder}' holds a recording that is not a simulation; choose another folder.")
+        return
+    for old in (folder / "pose").glob("cam[0-9][0-9]_json"):
+        if old.is_dir() and old.name.removesuffix("_json") not in cameras:
+            shutil.rmtree(old)
 
 
 def truth_arrays(simulation: Simulation) -> dict[str, np.ndarray]:
