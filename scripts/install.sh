@@ -68,7 +68,7 @@ pip() { "$python" -m pip --disable-pip-version-check install --quiet --constrain
 
 # Dependencies first, so that the messages are built with the very packages they will run with.
 say "Installing the pinned dependencies in $venv ..."
-pip setuptools
+pip setuptools wheel
 BIOMECH_FIT_MESSAGES=off pip --no-build-isolation --editable '.[ros,dev]'
 if [ -d "$venv/share/ament_cmake_core" ]; then
     say "Building the messages ..."
