@@ -1,0 +1,55 @@
+"""biomech-fit: one command, a module for each sub-command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from biomech_fit.config.version import version
+from biomech_fit.core.errors import InputError
+
+COMMANDS = ("track", "simulate", "evaluate", "bench", "demo")
+"""Modules of this package, each with add_parser(subparsers) and run(args) -> exit code. They import what is heavy in `run`."""
+
+
+def parser(wanted: str | None = None) -> argparse.ArgumentParser:
+    """All sub-commands, or only `wanted` (quicker). One whose module cannot be imported is left out, with a word about what is missing."""
+    front = argparse.ArgumentParser(
+        prog="biomech-fit",
+        description="Streaming markerless motion capture: multi-camera 2D keypoints in, joint angles out.",
+        epilog="`biomech-fit COMMAND --help` says more about a command.",
+    )
+    front.add_argument("--version", action="version", version=f"biomech-fit {version()}")
+    commands = front.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        try:
+            module = importlib.import_module(f"biomech_fit.cli.{name}")
+        except ImportError as error:
+            if error.name != f"biomech_fit.cli.{name}":
+                print(f"biomech-fit {name} is not available: {error}.", file=sys.stderr)
+            continue
+        module.add_parser(commands)
+        commands.choices[name].set_defaults(run=module.run)
+    return front
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command. Exit code: 0 = done, 2 = bad input (said in one sentence on stderr), 130 = interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        args = parser(arguments[0] if arguments else None).parse_args(arguments)
+        return args.run(args) or 0
+    except InputError as error:
+        print(f"biomech-fit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # e.g. `biomech-fit bench | head`
+        sys.stderr.close()
+        return 141
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
