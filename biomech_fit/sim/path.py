@@ -105,7 +105,6 @@ def plan_course(
     path_width_m: float,
     stop_at_s: float = 0.0,
     stop_for_s: float = 0.0,
-    start_fraction: float = 0.0,
 ) -> Course:
     """Plans a walk from `start_s` to `end_s`.
 
@@ -136,9 +135,7 @@ def plan_course(
             curvature = np.abs(np.gradient(tangent, s))
             pace = speed_m_s / (1.0 + 0.35 * gaussian_filter1d(curvature, 0.2 / s[1], mode="wrap"))
             clock = np.concatenate([[0.0], np.cumsum(np.diff(s) * 0.5 * (1 / pace[1:] + 1 / pace[:-1]))])
-            own_time = _integral(gait)
-            t = own_time + start_fraction * clock[-1]
-            lap, t = np.divmod(t, clock[-1])
+            lap, t = np.divmod(_integral(gait), clock[-1])
             along = CubicSpline(clock, s)
             where = along(t)
             closed = points.copy()

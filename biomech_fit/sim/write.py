@@ -107,7 +107,7 @@ def write_truth(simulation: Simulation, folder: str | Path) -> None:
     arrays = truth_arrays(simulation)
     with replacing(folder / "truth.npz") as temporary:
         with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            np.savez_compressed(stream, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
     write_mot(folder / "truth.mot", truth.time_s, truth.coordinate_names, truth.coordinates, in_degrees=True)
     write_trc(folder / "truth.trc", truth.time_s, truth.keypoint_names, truth.keypoints)
     write_trc(folder / "truth_joint_centres.trc", truth.time_s, truth.joint_centre_names, truth.joint_centres)

@@ -57,9 +57,16 @@ def test_the_truth_reads_back(written):
     assert stored["coordinate_names"].tolist() == list(truth.coordinate_names)
     frames, keypoints, cameras = 75, 26, 3
     shapes = {
-        "time_s": (frames,), "stamp_ns": (frames,), "coordinates": (frames, len(truth.coordinate_names)), "keypoints_model": (frames, keypoints, 3), "camera_rotation": (cameras, 3, 3),
-        "camera_translation": (cameras, 3), "clock_offset_s": (cameras,), "keypoint_offsets": (keypoints, 3), "event_position": (len(truth.events), 3),
-    }  # fmt: skip
+        "time_s": (frames,),
+        "stamp_ns": (frames,),
+        "coordinates": (frames, len(truth.coordinate_names)),
+        "keypoints_model": (frames, keypoints, 3),
+        "camera_rotation": (cameras, 3, 3),
+        "camera_translation": (cameras, 3),
+        "clock_offset_s": (cameras,),
+        "keypoint_offsets": (keypoints, 3),
+        "event_position": (len(truth.events), 3),
+    }
     assert {name: stored[name].shape for name in shapes} == shapes
     motion = read_mot(folder / "truth.mot")
     assert list(motion.names) == list(truth.coordinate_names)
