@@ -54,15 +54,19 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
 
 
 def _write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory) -> None:
-    """Rows without an estimate are left out of the .mot and .trc files (OpenSim reads no NaN); estimates.npz has all of them."""
+    """Frames without an estimate are left out of .mot and .trc (OpenSim reads no NaN), and .trc where there is none; estimates.npz has all."""
     folder.mkdir(parents=True, exist_ok=True)
     there = np.isfinite(trajectory.position).all(1)
-    time = result.time_s[there]
-    write_mot(folder / "joint_angles.mot", time, result.coordinate_names, _degrees(result, trajectory.position)[there], in_degrees=True)
-    on_body = np.isfinite(trajectory.keypoints).any((0, 2)) if len(time) else np.ones(len(result.keypoint_names), bool)
-    names = [n for n, b in zip(result.keypoint_names, on_body, strict=True) if b]
-    write_trc(folder / "keypoints.trc", time, names, trajectory.keypoints[there][:, on_body])
-    write_trc(folder / "joint_centres.trc", time, list(result.joint_centre_names), trajectory.joint_centres[there])
+    time, rate = result.time_s[there], result.frame_rate_hz or None
+    write_mot(folder / "joint_angles.mot", time, result.coordinate_names, trajectory.position[there], in_degrees=True, is_angle=result.coordinate_is_angle)
+    if len(time):
+        on_body = np.isfinite(trajectory.keypoints).any((0, 2))
+        names = [n for n, b in zip(result.keypoint_names, on_body, strict=True) if b]
+        write_trc(folder / "keypoints.trc", time, names, trajectory.keypoints[there][:, on_body], frame_rate_hz=rate)
+        write_trc(folder / "joint_centres.trc", time, list(result.joint_centre_names), trajectory.joint_centres[there], frame_rate_hz=rate)
+    else:  # a .trc without a frame is of no use to any reader, and one of an earlier run would be taken for this run's
+        for name in ("keypoints.trc", "joint_centres.trc"):
+            (folder / name).unlink(missing_ok=True)
     write_text(folder / "gait_events.csv", events_csv(trajectory.events, result.zero_ns))
     write_text(folder / "steps.csv", steps_csv(trajectory.steps, result.zero_ns))
     with replacing(folder / "estimates.npz") as path:
@@ -82,11 +86,6 @@ def _write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory)
             joint_centre_names=np.array(result.joint_centre_names, dtype=np.str_),
             joint_centres=trajectory.joint_centres,
         )
-
-
-def _degrees(result: TrackResult, values: np.ndarray) -> np.ndarray:
-    """Angles in degrees, the root's metres as they are."""
-    return np.where(result.coordinate_is_angle, np.degrees(values), values)
 
 
 def events_csv(events: list[GaitEvent], zero_ns: int) -> str:

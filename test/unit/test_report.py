@@ -1,0 +1,155 @@
+"""Figures, pictures, report and output files of a made-up run."""
+
+import csv
+import json
+import struct
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import report_example
+
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.types import Status
+from biomech_fit.formats.calibration import read_calibration
+from biomech_fit.formats.mot import read_mot
+from biomech_fit.formats.trc import read_trc
+from biomech_fit.report.figures import camera_correction, gc_share, json_ready, reprojection_figures, rotation_angle_deg, summarise
+from biomech_fit.report.outputs import EVENT_COLUMNS, write_outputs
+from biomech_fit.report.style import side_of
+
+
+@pytest.fixture(scope="module")
+def run():
+    return report_example.example()[0]
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    start = time.process_time()
+    write_outputs(out, run)
+    assert time.process_time() - start < 20
+    return out
+
+
+def test_gc_share_counts_only_finite_errors_strictly_under_x():
+    errors = np.array([1.0, 5.0, 7.0, np.nan])
+    assert gc_share(errors, 5.0) == pytest.approx(1 / 3)
+    assert np.isnan(gc_share(np.array([np.nan]), 5.0))
+    figures = reprojection_figures(2 * errors, errors)
+    assert figures["median"] == 5.0 and figures["median_before"] == 10.0 and figures["gc10"] == 1.0 and figures["count"] == 3
+
+
+def test_errors_leave_out_unsure_points(run):
+    errors = run.errors_px()
+    assert np.isnan(errors[run.observed_confidence < 0.5]).all()
+    assert np.isfinite(errors[10:][(run.observed_confidence >= 0.5)[10:]]).all()
+
+
+def test_camera_correction_is_angle_and_movement_of_the_centre(run):
+    camera = run.cameras_loaded[0]
+    moved = report_example.turned(camera, 0.7, np.array([0.03, 0.04, 0.0]))
+    correction = camera_correction(camera, moved)
+    assert correction["rotation_deg"] == pytest.approx(0.7, abs=1e-3) and correction["translation_mm"] == pytest.approx(50.0, abs=1e-6)
+    assert rotation_angle_deg(np.eye(3), np.diag([1.0, -1, -1])) == pytest.approx(180)
+
+
+def test_summary_has_the_promised_entries(run, folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    for key in (
+        "frames", "frame_rate_hz", "cameras", "keypoints", "wall_s", "realtime_factor", "latency_ms", "reprojection_px", "camera_correction",
+        "segment_lengths_m", "events", "version",
+    ):  # fmt: skip
+        assert key in summary, key
+    assert summary["frames"] == 300 and summary["cameras"] == 4 and summary["keypoints"] == 26
+    assert set(summary["latency_ms"]) == {"p50", "p95", "p99"}
+    figures = summary["reprojection_px"]
+    assert figures["median"] < figures["median_before"] and figures["gc10"] > figures["gc10_before"]
+    assert set(figures["per_camera"]) == {c.name for c in run.cameras_loaded} == set(summary["camera_correction"])
+    assert 0.5 < summary["camera_correction"]["cam_01"]["rotation_deg"] < 1.5
+    assert summary["realtime_factor"] == pytest.approx(5.0 / 2.1)
+    assert summary["status"] == {"OK": 285, "INITIALISING": 9, "PREDICTED": 6}
+
+
+def test_motion_files_read_back(run, folder):
+    for place, trajectory in ((folder, run.causal), (folder / "smoothed", run.smoothed)):
+        there = np.isfinite(trajectory.position).all(1)
+        mot = read_mot(place / "joint_angles.mot")
+        assert tuple(mot.names) == run.coordinate_names
+        np.testing.assert_allclose(mot.time_s, run.time_s[there], atol=1e-5)
+        np.testing.assert_allclose(mot.values, trajectory.position[there], atol=1e-5)
+        text = (place / "joint_angles.mot").read_text()
+        assert any(line.strip() == "inDegrees=yes" for line in text.splitlines())
+        row = np.array(text.splitlines()[-1].split(), float)[1:]
+        degrees = np.where(run.coordinate_is_angle, np.degrees(trajectory.position[-1]), trajectory.position[-1])
+        np.testing.assert_allclose(row, degrees, atol=1e-3)
+        trc = read_trc(place / "keypoints.trc")
+        assert tuple(trc.names) == run.keypoint_names
+        np.testing.assert_allclose(trc.points, trajectory.keypoints[there], atol=1e-4)
+        assert tuple(read_trc(place / "joint_centres.trc").names) == run.joint_centre_names
+
+
+def test_tables_and_calibration(run, folder):
+    rows = list(csv.DictReader((folder / "gait_events.csv").open()))
+    assert list(rows[0]) == list(EVENT_COLUMNS) and len(rows) == len(run.causal.events)
+    assert {r["side"] for r in rows} == {"left", "right"} and {r["event"] for r in rows} == {"initial_contact", "final_contact"}
+    times = [float(r["time_s"]) for r in rows]
+    assert times == sorted(times) and 0 < times[0] < times[-1] < 5
+    steps = list(csv.DictReader((folder / "smoothed" / "steps.csv").open()))
+    assert len(steps) == len(run.smoothed.steps) and float(steps[-1]["stride_length_m"]) == pytest.approx(1.265, abs=0.05)
+    for camera, written in zip(run.cameras_refined, read_calibration(folder / "calibration.toml").cameras, strict=True):
+        assert camera.name == written.name
+        np.testing.assert_allclose(camera.rotation, written.rotation, atol=1e-6)
+
+
+def test_report_stands_alone(folder):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 7
+    assert "http" not in page.replace("http-equiv", "") and "<script" not in page and 'src="data:' in page
+    for word in ("Joint angles", "Gait events", "GC", "turned by", "thigh", "latency p50", "cadence", "This is a made-up run."):
+        assert word in page
+    names = {p.name for p in (folder / "pictures").iterdir()}
+    assert names == {f"{n}.png" for n in ("joint_angles", "gait_events", "gc_curves", "reprojection_1", "scene", "status", "latency")}
+    for path in (folder / "pictures").iterdir():
+        head = path.read_bytes()[:24]
+        width, height = struct.unpack(">II", head[16:24])
+        assert head.startswith(b"\x89PNG") and width > 500 and height > 300
+
+
+def test_nothing_tracked_still_gives_a_report(run, tmp_path):
+    blank = replace(
+        run.causal, events=[], steps=[], status=np.full(300, Status.NO_PERSON),
+        **{n: np.full_like(getattr(run.causal, n), np.nan) for n in ("position", "velocity", "position_std", "keypoints", "keypoint_std", "joint_centres")},
+    )  # fmt: skip
+    nothing = np.full_like(run.observed_xy, np.nan)
+    empty = replace(
+        run, causal=blank, smoothed=blank, observed_xy=nothing, observed_confidence=np.zeros_like(run.observed_confidence), reprojected_xy=nothing,
+        reprojected_before_xy=nothing, latency_s=np.full(300, np.nan), source="<nobody> & co",
+    )  # fmt: skip
+    (tmp_path / "keypoints.trc").write_text("of an earlier run")
+    write_outputs(tmp_path, empty)
+    assert not (tmp_path / "keypoints.trc").exists()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["reprojection_px"]["median"] is None and summary["events"]["initial_contact"] == 0
+    assert "&lt;nobody&gt; &amp; co" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "smoothed" / "joint_angles.mot").is_file()
+
+
+def test_wrong_shapes_are_named(run):
+    with pytest.raises(InputError, match=r"latency_s has the shape \(3,\)"):
+        replace(run, latency_s=np.zeros(3))
+    with pytest.raises(InputError, match="4 loaded cameras but 3 refined"):
+        replace(run, cameras_refined=run.cameras_refined[:3])
+
+
+def test_summary_is_json_even_with_odd_numbers(run):
+    text = json.dumps(json_ready(summarise(replace(run, extra={"odd": np.float32("inf"), "array": np.arange(3)}))))
+    assert json.loads(text)["odd"] is None and json.loads(text)["array"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("name", "side"), [("LHip", "l"), ("RBigToe", "r"), ("left_knee", "l"), ("knee_angle_r", "r"), ("Nose", ""), ("Lumbar", ""),
+                                            ("lasis", "l"), ("rknee", "r"), ("MidHip", ""), ("lumbar_rotation", "")])  # fmt: skip
+def test_sides_by_name(name, side):
+    assert side_of(name) == side
