@@ -114,12 +114,17 @@ def _read_folder(path: Path) -> Calibration:
     return _read_yaml(files, path)
 
 
-def find_toml_calibrations(folder: Path) -> list[Path]:
-    """``Calib*.toml`` and caliscope's ``camera_array*.toml`` in a folder, sorted; an empty list if there is no such folder."""
-    if not folder.is_dir():
-        return []
-    named = (f for f in folder.iterdir() if f.suffix.lower() == ".toml" and f.name.lower().startswith(("calib", "camera_array")) and f.is_file())
-    return sorted(named)
+def find_toml_calibrations(*folders: Path) -> list[Path]:
+    """``Calib*.toml`` and caliscope's ``camera_array*.toml`` in the folders, in their order; folders that are not there are passed over.
+
+    Files with a small c count only where there is no other: ``calibration.toml`` is also what a fit writes as its result.
+    """
+    found = []
+    for folder in folders:
+        if folder.is_dir():
+            named = (f for f in folder.iterdir() if f.suffix.lower() == ".toml" and f.name.lower().startswith(("calib", "camera_array")) and f.is_file())
+            found += sorted(named)
+    return [f for f in found if f.name.startswith(("Calib", "camera_array"))] or found
 
 
 def _checked(cameras: list[Camera], format_name: str, raw: Any, path: Path) -> Calibration:

@@ -35,9 +35,7 @@ def locate_calibration(folder: Path, given: str | Path | Calibration | None) -> 
     if given is not None:
         return read_calibration(given)
     for level in levels(folder):
-        found = find_toml_calibrations(level)
-        for sub in sorted(p for p in _folders(level) if p.name.lower().startswith("calib")):
-            found += find_toml_calibrations(sub)
+        found = find_toml_calibrations(level, *sorted(p for p in _folders(level) if p.name.lower().startswith("calib")))
         if len(found) > 1:
             raise InputError(f"There are {len(found)} calibrations: {' and '.join(repr(str(f)) for f in found)}; choose one with --calibration.")
         if found:

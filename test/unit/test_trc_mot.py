@@ -92,7 +92,7 @@ def test_malformed_trc_and_shapes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must be \(20, 2\), not \(20, 3\)"):
         write_mot(tmp_path / "a.mot", TIME, ["a", "b"], np.zeros((20, 3)))
     (tmp_path / "a.trc").write_text("hello")
-    with pytest.raises(InputError, match="not a .trc file"):
+    with pytest.raises(InputError, match=r"not a \.trc file"):
         read_trc(tmp_path / "a.trc")
     write_trc(tmp_path / "a.trc", TIME, NAMES, np.zeros((20, 3, 3)))
     text = (tmp_path / "a.trc").read_text()
