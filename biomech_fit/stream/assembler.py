@@ -13,53 +13,7 @@ from dataclasses import dataclass, field
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameSet, KeypointPacket
-
-_RECENT = 64
-"""Stamps remembered per camera, to know duplicates and the frame period."""
-_PERIOD_SAMPLES = 15
-
-
-@dataclass(frozen=True)
-class CameraHealth:
-    """What the assembler knows of one camera, counted since the start."""
-
-    alive: bool
-    """It sent something within `dead_after_s`."""
-    rate_hz: float
-    """From the median time between its frames; 0 while unknown."""
-    last_stamp_ns: int | None
-    received: int
-    late: int
-    """Packets dropped because their set had already been given out."""
-    duplicates: int
-    lost: int
-    """Sets given out without this camera though it was alive and due, and whose packet did not come later either."""
-    bad_stamps: int
-    """Packets dropped because their stamp was far from what the other cameras say."""
-    lead_s: float
-    """How much earlier (positive) or later its packets arrive than the median camera's."""
-    clock_offset_s: float
-    """Running mean of its stamps minus the sets' stamps."""
-
-
-@dataclass(eq=False)
-class _CameraState:
-    recent: deque[int] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    gaps: deque[int] = field(default_factory=lambda: deque(maxlen=_PERIOD_SAMPLES))
-    period_ns: float | None = None
-    last_stamp: int | None = None
-    last_arrival: int | None = None
-    delay_ns: float | None = None
-    """Running arrival minus stamp."""
-    lead_ns: float = 0.0
-    offset_ns: float = 0.0
-    reorder: int = 0
-    """By how many frames its packets have been seen out of order."""
-    received: int = 0
-    late: int = 0
-    duplicates: int = 0
-    missed: int = 0
-    bad_stamps: int = 0
+from biomech_fit.stream.camera_state import CameraHealth, CameraState
 
 
 @dataclass(eq=False)
@@ -113,7 +67,7 @@ class Assembler:
         if not 0 < tolerance < 0.5:
             raise InputError(f"tolerance must lie between 0 and 0.5 of a frame period, not {tolerance}.")
         self.cameras = tuple(cameras)
-        self._state = {name: _CameraState() for name in self.cameras}
+        self._state = {name: CameraState() for name in self.cameras}
         self._nominal_ns = (frame_period_s or 1 / 60) * 1e9
         self._period_ns = self._nominal_ns
         self._deadline_ns = round(deadline_s * 1e9)
@@ -134,9 +88,7 @@ class Assembler:
         self._now: int | None = None
         self._first_arrival: int | None = None
         for state in self._state.values():
-            state.recent.clear()
-            state.last_stamp = state.last_arrival = state.delay_ns = None
-            state.lead_ns = 0.0
+            state.forget_stamps()
 
     # -- input
 
@@ -154,7 +106,7 @@ class Assembler:
         self._suspect_run = 0
         self._accept(packet, state)
 
-    def _accept(self, packet: KeypointPacket, state: _CameraState) -> None:
+    def _accept(self, packet: KeypointPacket, state: CameraState) -> None:
         stamp = packet.stamp_ns
         arrival = stamp if packet.received_ns is None else packet.received_ns
         self._now = now = arrival if self._now is None else max(self._now, arrival)
@@ -187,24 +139,9 @@ class Assembler:
         if len(self._open) > 16 * self._max_open:  # nobody polls
             del self._open[0]
 
-    def _learn(self, state: _CameraState, stamp: int, now: int) -> None:
-        """Updates the camera's period, arrival delay and order from one more stamp, and now and then the common figures."""
-        if state.last_stamp is not None:
-            if stamp > state.last_stamp:
-                state.gaps.append(stamp - state.last_stamp)
-                if len(state.gaps) >= 5:
-                    state.period_ns = sorted(state.gaps)[len(state.gaps) // 2]
-            else:
-                state.reorder = max(state.reorder, min(8, sum(1 for s in state.recent if s > stamp)))
-        state.recent.append(stamp)
-        state.last_stamp = stamp if state.last_stamp is None else max(stamp, state.last_stamp)
-        state.last_arrival = now
-        delay = now - stamp
-        if state.delay_ns is None:
-            state.delay_ns = delay
-        else:  # bounded steps: one hiccup of the network is not a slow camera
-            limit = max(self._deadline_ns / 4, 1e6)
-            state.delay_ns += max(-limit, min(limit, 0.2 * (delay - state.delay_ns)))
+    def _learn(self, state: CameraState, stamp: int, now: int) -> None:
+        """Updates the camera's figures from one more stamp, and now and then the common ones."""
+        state.stamp_came(stamp, now, max(self._deadline_ns / 4, 1e6))
         self._fed += 1
         if self._fed < 64 or self._fed % len(self.cameras) == 0:
             self._learn_common()
@@ -296,14 +233,14 @@ class Assembler:
             return deadline
         return now if len(self._open) > self._max_open else None
 
-    def _alive(self, state: _CameraState, now: int | None = None) -> bool:
+    def _alive(self, state: CameraState, now: int | None = None) -> bool:
         now = self._now if now is None else now
         since = self._first_arrival if state.last_arrival is None else state.last_arrival
         if now is None or since is None:
             return False
         return now - since <= max(self._dead_ns, 4 * (state.period_ns or 0))
 
-    def _due(self, state: _CameraState, centre: float) -> bool:
+    def _due(self, state: CameraState, centre: float) -> bool:
         """Whether a frame of this camera belongs to the instant; false between the frames of a slower camera."""
         period = state.period_ns
         if period is None or period < 1.5 * self._period_ns or not state.recent:
@@ -312,7 +249,7 @@ class Assembler:
         before = max((s for s in state.recent if s - state.offset_ns < centre + tolerance), default=None)
         return before is None or before - state.offset_ns + period <= centre + tolerance
 
-    def _worth_waiting(self, state: _CameraState, centre: float) -> bool:
+    def _worth_waiting(self, state: CameraState, centre: float) -> bool:
         if not self._alive(state) or state.lead_ns < -self._deadline_ns:
             return False
         later = 0
