@@ -23,8 +23,8 @@ _USABLE = (Status.OK, Status.REINITIALISED, Status.PREDICTED)
 class GaitSettings:
     """Thresholds of the detector. Speeds are horizontal, over the ground.
 
-    The shares of the swing speed were set on labelled walks of six people (100 Hz markers on heel and toe; initial contact -2 ms, sd 13 ms,
-    final contact -2 ms, sd 10 ms against the labels); as shares they hold for children and slow walkers too. Speed thresholds follow
+    The shares of the swing speed were set on labelled walks of six people (100 Hz markers on heel and toe; initial contact +2 ms, sd 13 ms,
+    final contact +1 ms, sd 11 ms against the labels); as shares they hold for children and slow walkers too. Speed thresholds follow
     Ghoussayni et al. 2004 (Gait & Posture 20:266), made relative to the swing.
     """
 
