@@ -1,0 +1,76 @@
+"""A live rig: fitter and gait nodes, and on request rviz, the URDF's transforms and overlays. The cameras' detectors publish <camera>/keypoints.
+
+ros2 launch biomech_fit rig.launch.py calibration:=/path/Calib.toml keypoint_set:=halpe_26 rviz:=true
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+ARGUMENTS = {
+    "calibration": ("", "Calibration file of the cameras (needed)."),
+    "keypoint_set": ("halpe_26", "Keypoint set that the detectors send: a name or a YAML file."),
+    "model": ("", "Body model: a name or an MJCF file; empty = the built-in body."),
+    "subject": ("", "subject.yaml of the person; empty = a body of average size."),
+    "config": ("", "YAML file with settings of the fit; empty = the defaults."),
+    "params_file": ("", "ROS parameter file for all nodes, e.g. one of config/rigs/; empty = none."),
+    "namespace": ("", "Namespace of all nodes and topics."),
+    "world_frame": ("world", "Frame of the calibration's world."),
+    "use_sim_time": ("false", "Take the time from /clock."),
+    "gait": ("true", "Start gait_node."),
+    "robot_state_publisher": ("false", "Start robot_state_publisher with the body's URDF (for rviz' RobotModel)."),
+    "overlay_cameras": ("", "Names of cameras, separated by commas, whose images get the skeleton drawn on."),
+    "rviz": ("false", "Start rviz2."),
+}
+
+
+def _given(context, *names):
+    """Those launch arguments that are not empty, as parameters: an empty one must not overwrite the parameter file."""
+    values = {name: LaunchConfiguration(name).perform(context) for name in names}
+    return {name: value for name, value in values.items() if value}
+
+
+def _nodes(context):
+    namespace = LaunchConfiguration("namespace")
+    file = LaunchConfiguration("params_file").perform(context)
+    sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() in ("true", "1", "yes")
+    common = [*([file] if file else []), {"use_sim_time": sim_time}, _given(context, "world_frame")]
+    fitter = {**_given(context, "calibration", "keypoint_set", "model", "subject", "config"), "autostart": True}
+    nodes = [Node(package="biomech_fit", executable="fitter_node", name="fitter_node", namespace=namespace, parameters=[*common, fitter], output="screen")]
+    if LaunchConfiguration("gait").perform(context).lower() in ("true", "1", "yes"):
+        nodes.append(Node(package="biomech_fit", executable="gait_node", name="gait_node", namespace=namespace, parameters=common, output="screen"))
+    for camera in filter(None, (c.strip() for c in LaunchConfiguration("overlay_cameras").perform(context).split(","))):
+        settings = {"camera": camera, **_given(context, "calibration")}
+        name = f"overlay_{camera}"
+        nodes.append(Node(package="biomech_fit", executable="overlay_node", name=name, namespace=namespace, parameters=[*common, settings], output="screen"))
+    if LaunchConfiguration("robot_state_publisher").perform(context).lower() in ("true", "1", "yes"):
+        description = {"robot_description": _urdf(**_given(context, "model", "keypoint_set")), "use_sim_time": sim_time}
+        nodes.append(Node(package="robot_state_publisher", executable="robot_state_publisher", namespace=namespace, parameters=[description]))
+    return nodes
+
+
+def _urdf(keypoint_set="halpe_26", model=None):
+    """The body in average size; fitter_node sends the person's as soon as it is known."""
+    import numpy as np
+
+    from biomech_fit.formats.keypoint_sets import load_keypoint_set
+    from biomech_fit.formats.model import load_body_model
+    from biomech_fit.formats.urdf import urdf_from_body
+
+    body = load_body_model(model, load_keypoint_set(keypoint_set))
+    return urdf_from_body(body, np.zeros(len(body.scale_names)))
+
+
+def generate_launch_description():
+    """All arguments and nodes."""
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", PathJoinSubstitution([FindPackageShare("biomech_fit"), "config", "rviz", "biomech_fit.rviz"])],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    arguments = [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in ARGUMENTS.items()]
+    return LaunchDescription([*arguments, OpaqueFunction(function=_nodes), rviz])
