@@ -87,9 +87,10 @@ class Camera:
         xy = np.asarray(xy, float).reshape(-1, 2)
         matrix = np.asarray(self.matrix, float)
         normalised = (xy - matrix[:2, 2]) / matrix[[0, 1], [0, 1]]
-        if not self.has_distortion:
-            return normalised
         finite = np.isfinite(xy).all(axis=1)
+        if not self.has_distortion:
+            normalised[~finite] = np.nan
+            return normalised
         result = np.full(xy.shape, np.nan)
         if not finite.any():
             return result

@@ -16,7 +16,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import KeypointPacket
 from biomech_fit.formats import project_folder
-from biomech_fit.formats.bag_types import KEYPOINTS_2D, typestore_of
+from biomech_fit.formats.bag_types import CAMERA_INFO, KEYPOINTS_2D, typestore, typestore_of
 from biomech_fit.formats.bag_writer import write_bag_recording
 from biomech_fit.formats.calibration import Calibration
 from biomech_fit.formats.detections import Tally, clean_detections
@@ -66,6 +66,7 @@ class BagRecording:
         self.keypoint_set: KeypointSet = self._choose_keypoint_set(keypoint_set, messages)
         self.frame_rate_hz: float = frame_rate if frame_rate is not None else self._measured_rate(messages)
         self._check_sizes(messages)
+        self._compare_camera_info()
         if all(self._packet(topic, arrival, message, Tally()) is None for topic, arrival, message in messages):
             raise InputError(f"The bag '{self._path}': {self._length_problem(messages[0][2])}.")
 
@@ -228,6 +229,38 @@ class BagRecording:
                 self._note(
                     f"Camera '{camera.name}': keypoints are of a {m.width} x {m.height} image, but it was calibrated at {camera.width} x {camera.height}."
                 )
+
+    def _compare_camera_info(self) -> None:
+        """Notices where the bag's own intrinsics (first message per topic) differ from the calibration, which is what counts."""
+        by_name = {project_folder.plain_name(c.name): c for c in self.cameras}
+        with ExitStack() as stack:
+            for reader in self._open(stack):
+                waiting = {c.topic: c for c in reader.connections if c.msgtype == CAMERA_INFO and c.msgcount}
+                if not waiting:
+                    continue
+                try:
+                    for connection, _, data in reader.messages(list(waiting.values())):
+                        if waiting.pop(connection.topic, None) is not None:
+                            camera = by_name.get(project_folder.plain_name(connection.topic.strip("/").split("/")[-2:][0]))
+                            info = typestore().deserialize_cdr(data, CAMERA_INFO)
+                            if camera is not None and not _same_intrinsics(camera, info):
+                                self._note(f"Camera '{camera.name}': the bag's camera_info differs from the calibration, which is used.")
+                        if not waiting:
+                            break
+                except Exception as error:  # a damaged part; the keypoints before it have been read
+                    self._note(f"The bag's camera_info cannot be read ({_one_line(error)}).")
+
+
+def _same_intrinsics(camera: Camera, info: Any) -> bool:
+    """Size, focal lengths and principal point to 1 px, distortion to 0.01; an uncalibrated message (K = 0) says nothing."""
+    k = np.asarray(info.k, float).reshape(3, 3)
+    if not k.any():
+        return True
+    distortion = np.zeros(max(len(info.d), len(camera.distortion)))
+    distortion[: len(info.d)] = info.d
+    distortion[: len(camera.distortion)] -= camera.distortion
+    same_size = (info.width, info.height) == (camera.width, camera.height)
+    return bool(same_size and np.abs(k - camera.matrix).max() < 1.0 and np.abs(distortion).max(initial=0) < 0.01)
 
 
 def _storage_files(folder: Path) -> list[Path]:

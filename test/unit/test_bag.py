@@ -12,6 +12,7 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import KeypointPacket
 from biomech_fit.formats.bag_writer import write_bag_recording
+from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.recording import open_recording
 
@@ -129,5 +130,11 @@ def test_calibration_of_a_bag(tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text(text[: text.index("[cam_02]")])
     with pytest.raises(InputError, match=r"no camera for the camera cam_02: keypoints come from cam_01, cam_02; the calibration has cam_01\."):
         open_recording(tmp_path / "rec" / "bag", calibration=tmp_path / "one.toml")
+    wider = [replace(c, matrix=c.matrix * [[1.1], [1.1], [1]]) for c in CAMERAS]
+    write_calibration(tmp_path / "wider.toml", wider)
+    notices = open_recording(tmp_path / "rec" / "bag", calibration=tmp_path / "wider.toml").notices
+    assert [n for n in notices if "camera_info differs" in n] == [
+        f"Camera '{c.name}': the bag's camera_info differs from the calibration, which is used." for c in CAMERAS
+    ]
     with pytest.raises(InputError, match=r"exists already"):
         write_bag_recording(tmp_path / "rec" / "bag", CAMERAS, COCO, [])
