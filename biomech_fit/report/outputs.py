@@ -60,7 +60,7 @@ def _write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory)
     time, rate = result.time_s[there], result.frame_rate_hz or None
     write_mot(folder / "joint_angles.mot", time, result.coordinate_names, trajectory.position[there], in_degrees=True, is_angle=result.coordinate_is_angle)
     if len(time):
-        on_body = np.isfinite(trajectory.keypoints).any((0, 2))
+        on_body = np.asarray(np.isfinite(trajectory.keypoints).any((0, 2)))
         names = [n for n, b in zip(result.keypoint_names, on_body, strict=True) if b]
         write_trc(folder / "keypoints.trc", time, names, trajectory.keypoints[there][:, on_body], frame_rate_hz=rate)
         write_trc(folder / "joint_centres.trc", time, list(result.joint_centre_names), trajectory.joint_centres[there], frame_rate_hz=rate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -137,7 +139,7 @@ def scene(result: TrackResult) -> Figure | None:
     if not len(tracked) and not result.cameras_refined:
         return None
     figure = Figure(figsize=(10, 6))
-    axis = figure.add_axes((0.0, 0.0, 1.0, 1.0), projection="3d", computed_zorder=False)
+    axis: Any = figure.add_axes((0.0, 0.0, 1.0, 1.0), projection="3d", computed_zorder=False)
     corners = [camera_centre(c) for c in result.cameras_refined]
     for share in np.linspace(0, 1, 5) if len(tracked) else ():
         frame = tracked[round(share * (len(tracked) - 1))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 from matplotlib import colors
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 LEFT, RIGHT, MIDDLE = "#1f5fa8", "#c2352b", "#3b3b3b"
 BEFORE, AFTER = "#9a9a9a", "#1b7f4b"
 CAMERA_COLOURS = ("#1f5fa8", "#d9822b", "#1b7f4b", "#8e44ad", "#c2352b", "#16a2a2", "#7f6000", "#e377c2")
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8,
     "font.family": "DejaVu Sans", "figure.dpi": 110,
