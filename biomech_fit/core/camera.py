@@ -100,8 +100,7 @@ class Camera:
         else:
             rays = cv2.undistortPoints(pixels, matrix, np.asarray(self.distortion, float), criteria=_UNDISTORT_CRITERIA)
         rays = np.asarray(rays, float).reshape(-1, 2)
-        good = np.isfinite(rays).all(axis=1)
-        good[good] = (rays[good] ** 2).sum(axis=1) < self.max_tan_squared
+        good: np.ndarray = (rays**2).sum(axis=1) < self.max_tan_squared  # False for NaN
         # OpenCV's fixed-point iteration does not say when it failed: project back and look.
         if good.any():
             back = self._project_camera_frame(np.column_stack([rays[good], np.ones(int(good.sum()))]))
@@ -114,11 +113,10 @@ class Camera:
         """(N, 3) points in the camera's frame, in front of it, to (N, 2) pixels."""
         points, zero = np.ascontiguousarray(points)[:, None], np.zeros(3)
         matrix, distortion = np.asarray(self.matrix, float), np.asarray(self.distortion, float)
-        project = cv2.fisheye.projectPoints if self.is_fisheye else cv2.projectPoints
         if self.is_fisheye:
-            pixels, _ = project(points, zero, zero, matrix, distortion)
+            pixels, _ = cv2.fisheye.projectPoints(points, zero, zero, matrix, distortion)
         else:
-            pixels, _ = project(points, zero, zero, matrix, distortion if len(distortion) else None)
+            pixels, _ = cv2.projectPoints(points, zero, zero, matrix, distortion if len(distortion) else np.zeros(4))
         return np.asarray(pixels, float).reshape(-1, 2)
 
 
