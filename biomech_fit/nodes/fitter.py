@@ -109,9 +109,14 @@ class FitterNode(LifecycleNode):
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """What is still in the window is given out first."""
         self._stop()
-        if self._pipeline is not None:
-            self._pipeline.reset()
+        if self._pipeline is not None and self._outputs is not None:
+            try:
+                self._outputs.results(self._pipeline.flush())
+                self._pipeline.reset()
+            except Exception as error:
+                self.get_logger().error(f"The last frames were lost: {type(error).__name__}: {error}")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -17,6 +17,7 @@ from biomech_fit.formats.urdf import urdf_from_body
 from biomech_fit.ros import convert, markers, qos
 from biomech_fit.ros.convert_estimates import calibration_msg, subject_msg
 from biomech_fit.ros.diagnostics import Diagnostics
+from biomech_fit.ros.robot_model import RobotModelUpdater
 from biomech_fit.ros.setup import FitSetup
 from biomech_fit.ros.tf import TransformPublisher
 from biomech_fit.ros.worker import FitWorker
@@ -40,6 +41,7 @@ class FitterOutputs:
             "robot_description": self._publisher(String, "robot_description", latched=True),
         }
         self._tf = TransformPublisher(node, settings.world_frame) if settings.publish_tf else None
+        self._robot_model = RobotModelUpdater(node)
         self._body_markers = markers.BodyMarkers(setup.body, setup.keypoint_set, settings.world_frame)
         self._root = setup.body.mj_model.body(int(setup.body.mj_model.jnt_bodyid[0])).name if setup.body.has_free_root else None
         self._last_marker_ns: int | None = None
@@ -56,15 +58,17 @@ class FitterOutputs:
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = {}
+        self._robot_model.destroy()
         if self._tf is not None:
             self._tf.destroy(self._node)
 
     def results(self, results: list[FrameResult]) -> None:
-        """Publishes frames in their order."""
+        """Publishes frames in their order. Where a track ends, the pipeline gives its last smoothed frames without causal ones."""
         for result in results:
-            self.frames += 1
-            self.latencies_s.append(result.latency_s)
-            self._causal(result)
+            if result.causal is not None or result.smoothed is None:
+                self.frames += 1
+                self.latencies_s.append(result.latency_s)
+                self._causal(result)
             if result.smoothed is not None and self._is_finite(result.smoothed):
                 self._publish_state("body_state_smoothed", result.smoothed, result)
 
@@ -121,7 +125,10 @@ class FitterOutputs:
         if self._described is None or np.abs(scales - self._described).max(initial=0.0) >= SCALE_CHANGE:
             self._described = scales
             self._body_markers.set_scales(scales)
-            self._publishers["robot_description"].publish(String(data=urdf_from_body(self._setup.body, scales)))
+            urdf = urdf_from_body(self._setup.body, scales)
+            self._publishers["robot_description"].publish(String(data=urdf))
+            self._robot_model.update(urdf)
+        self._robot_model.update()
         stamp_ns = calibration.stamp_ns or self._node.get_clock().now().nanoseconds
         if self._settings.publish_markers:
             self._publishers["markers"].publish(markers.camera_markers(calibration.cameras, world, stamp_ns))

@@ -7,17 +7,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.types import FrameResult, KeypointPacket
+from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket
+
+Input = KeypointPacket | FrameSet
 
 
 class FitWorker:
     """Feeds packets to a pipeline and hands its results on. Only this thread touches the pipeline while it runs.
 
     Args:
-        pipeline: has feed_keypoints, poll and reset as `stream.pipeline.FitPipeline`.
+        pipeline: has feed_keypoints, feed_frame_set, poll and reset as `stream.pipeline.FitPipeline`.
         now_ns: the node's clock, on which packets were received.
         on_results: gets the results of each poll, in this thread.
         on_problem: gets (name, sentence, level).
@@ -38,7 +41,7 @@ class FitWorker:
         self.pipeline = pipeline
         self._now_ns, self._on_results, self._on_problem = now_ns, on_results, on_problem
         self._poll_s, self._capacity = poll_s, capacity
-        self._queue: deque[KeypointPacket | tuple[Callable[[], Any], Future]] = deque()
+        self._queue: deque[tuple[float, Input] | tuple[Callable[[], Any], Future]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self.dropped = 0
@@ -53,24 +56,25 @@ class FitWorker:
         """Stops after the packet in hand; what waits is dropped. True once the thread has ended."""
         with self._wake:
             self._stopping = True
-            waiting = [item for item in self._queue if isinstance(item, tuple)]
+            waiting = [second for _, second in self._queue if isinstance(second, Future)]
             self._queue.clear()
             self._wake.notify()
-        for _, future in waiting:
+        for future in waiting:
             future.cancel()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def feed(self, packet: KeypointPacket) -> None:
+    def feed(self, packet: Input) -> None:
+        """Takes a packet, or a set of packets that was assembled elsewhere."""
         with self._wake:
             if len(self._queue) >= self._capacity:
                 # Calls are kept: somebody waits for them.
-                oldest = next((i for i, item in enumerate(self._queue) if isinstance(item, KeypointPacket)), None)
+                oldest = next((i for i, (_, second) in enumerate(self._queue) if not isinstance(second, Future)), None)
                 if oldest is not None:
                     del self._queue[oldest]
                     self.dropped += 1
-            self._queue.append(packet)
+            self._queue.append((time.perf_counter(), packet))
             self._wake.notify()
 
     def call(self, function: Callable[[], Any]) -> Future:
@@ -99,14 +103,16 @@ class FitWorker:
                 items = list(self._queue)
                 self._queue.clear()
             started = time.perf_counter()
-            for item in items:
+            for first, second in items:
                 if self._stopping:
                     return
-                if isinstance(item, tuple):
-                    self._call(*item)
+                if isinstance(second, Future):
+                    self._call(first, second)
                 else:
-                    self._step(item)
-            self._step(None)
+                    self._step(second, first)
+            if not self._queue:
+                # Otherwise a set might be closed by the clock while its packets wait here.
+                self._step(None, None)
             self.busy_s += time.perf_counter() - started
             next_poll = time.monotonic() + self._poll_s
 
@@ -118,17 +124,20 @@ class FitWorker:
         except Exception as error:  # the caller gets it
             future.set_exception(error)
 
-    def _step(self, packet: KeypointPacket | None) -> None:
-        """One packet, or the clock alone. A frame that fails must not end the stream: it is reported and the fit started anew."""
+    def _step(self, item: Input | None, queued_at: float | None) -> None:
+        """One packet, one set, or the clock alone. A frame that fails must not end the stream: it is reported and the fit started anew."""
+        queued_s = 0.0 if queued_at is None else time.perf_counter() - queued_at
         try:
-            if packet is not None:
-                self.pipeline.feed_keypoints(packet)
-                # A batch may hold several frames: a set that this packet completes is solved before the next is taken.
-                results = self.pipeline.poll(packet.received_ns if packet.received_ns is not None else self._now_ns())
+            if isinstance(item, FrameSet):
+                results = self.pipeline.feed_frame_set(item)
+            elif item is not None:
+                self.pipeline.feed_keypoints(item)
+                # The clock of this packet, not of now: those behind it in the queue came in time, too.
+                results = self.pipeline.poll(self._now_ns() if item.received_ns is None else item.received_ns)
             else:
                 results = self.pipeline.poll(self._now_ns())
             if results:
-                self._on_results(results)
+                self._on_results([replace(r, latency_s=r.latency_s + queued_s) for r in results])
         except InputError as error:
             self._on_problem("input", str(error), "warn")
         except Exception as error:
