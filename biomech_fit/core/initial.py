@@ -42,7 +42,7 @@ class PoseStarter:
         self.body, self.kinematics = body, Kinematics(body)
         self._rest, self._reference = rest_pose(body)
         placed = self.kinematics.poses(jnp.asarray(self._rest, jnp.float32)[None], jnp.asarray(self._reference, jnp.float32), jnp.zeros(len(body.scale_names)))
-        self._template = np.asarray(self.kinematics.points(placed, jnp.zeros(len(body.scale_names)), body.keypoint_body, np.float32(body.keypoint_position))[0])
+        self.template = np.asarray(self.kinematics.points(placed, jnp.zeros(len(body.scale_names)), body.keypoint_body, np.float32(body.keypoint_position))[0])
         freedom = self.kinematics.moves[body.keypoint_body].sum(1)
         self._stiffness = np.float32(1 / (1 + (freedom - freedom.min()) ** 2))
         """Keypoints with few joints between them and the root place the trunk."""
@@ -52,7 +52,7 @@ class PoseStarter:
         """Pose from points (K, 3) with relative weights (K,) >= 0 (0 = missing; its point may be anything finite)."""
         turns = np.arange(TURNS) * 2 * np.pi / TURNS
         yaw = np.array([[[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]] for a in turns], np.float32)
-        rotation, root = _place(self._template, points, information * self._stiffness)
+        rotation, root = _place(self.template, points, information * self._stiffness)
         template_root = np.float32(self._rest[:3]) if self.kinematics.free_root else np.zeros(3, np.float32)
 
         def start(turn: Array) -> tuple[Array, FirstPose]:

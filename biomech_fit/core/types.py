@@ -92,6 +92,8 @@ class PoseEstimate:
     """Over this instant's keypoints with confidence >= 0.5; NaN without any."""
     cameras_used: tuple[str, ...]
     cameras_missing: tuple[str, ...]
+    reprojected_xy: np.ndarray | None = None
+    """(C, K, 2) px: `keypoints` through the cameras as estimated at this instant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,10 @@ class FrameResult:
     smoothed: PoseEstimate | None
     latency_s: float
     """From the set's closing to the result on the host."""
+    observed_xy: np.ndarray | None = None
+    """(C, K, 2) px: the keypoints taken for the tracked person; NaN = missing."""
+    observed_confidence: np.ndarray | None = None
+    """(C, K); 0 = missing."""
 
 
 class EventType(IntEnum):

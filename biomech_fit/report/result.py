@@ -65,9 +65,9 @@ class TrackResult:
     observed_confidence: np.ndarray
     """(T, C, K); 0 = missing."""
     reprojected_before_xy: np.ndarray
-    """(T, C, K, 2) px: the fitted (smoothed) body through the loaded cameras; NaN where it has no such point."""
+    """(T, C, K, 2) px: the causal body through the loaded cameras; NaN where it has no such point."""
     reprojected_xy: np.ndarray
-    """(T, C, K, 2) px: the same body through the refined cameras."""
+    """(T, C, K, 2) px: the same body through the cameras as refined at each instant."""
     latency_s: np.ndarray
     """(T,) from the set's closing to the result."""
     wall_s: float

@@ -1,0 +1,98 @@
+"""From the solver's arrays to a `PoseEstimate` in OpenSim coordinates (numpy)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.opensim_axes import matrix_to_quat, pelvis_angles, quat_to_matrix, world_to_opensim
+from biomech_fit.core.solver import Readout
+from biomech_fit.core.types import PoseEstimate, Status
+
+_STEP = 1e-4
+"""rad, for the derivative of the pelvis angles."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was observed of a frame, kept until its smoothed estimate comes out."""
+
+    stamp_ns: int
+    status: Status
+    confidence: np.ndarray
+    """(C, K) of the solver's keypoints; 0 = missing or not used."""
+    cameras_used: tuple[str, ...]
+    cameras_missing: tuple[str, ...]
+
+
+def rotation_vector_matrix(phi: np.ndarray) -> np.ndarray:
+    """(3, 3) of a rotation vector (3,), rad."""
+    quat, flat = np.zeros(4), np.zeros(9)
+    angle = float(np.linalg.norm(phi))
+    mujoco.mju_axisAngle2Quat(quat, np.asarray(phi, float) / max(angle, 1e-12), angle)
+    mujoco.mju_quat2Mat(flat, quat)
+    return flat.reshape(3, 3)
+
+
+def _left_jacobian(phi: np.ndarray) -> np.ndarray:
+    """(3, 3): world angular velocity in the reference frame per rate of phi (Barfoot, State Estimation for Robotics, eq. 7.77)."""
+    angle = float(np.linalg.norm(phi))
+    skew = np.cross(phi, np.eye(3)).T
+    if angle < 1e-4:
+        return np.eye(3) + 0.5 * skew
+    return np.eye(3) + (1 - np.cos(angle)) / angle**2 * skew + (angle - np.sin(angle)) / angle**3 * skew @ skew
+
+
+def pose_estimate(body: BodyModel, mapped: np.ndarray, readout: Readout, index: int, seen: Seen, lag_s: float) -> PoseEstimate:
+    """One frame of a readout (host arrays). `mapped` (K,) says which of the set's keypoints the solver's ones are; the others are NaN."""
+    x, velocity, covariance = (np.asarray(a[index], float) for a in (readout.x, readout.velocity, readout.covariance))
+    std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    position, rate = x.copy(), velocity.copy()
+    qpos, pelvis_covariance = x, np.zeros((6, 6))
+    pelvis_position, pelvis_quat = np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])
+    if body.has_free_root:
+        reference = np.asarray(readout.reference, float)
+        turn = reference @ rotation_vector_matrix(x[3:6])
+        to_world = reference @ _left_jacobian(x[3:6])
+        neutral = quat_to_matrix(body.mj_model.qpos0[3:7])
+        angles = pelvis_angles(turn, neutral)
+        slopes = np.stack([pelvis_angles(rotation_vector_matrix(_STEP * e) @ turn, neutral) - angles for e in np.eye(3)], 1)
+        slopes = ((slopes + np.pi) % (2 * np.pi) - np.pi) / _STEP
+        blocks = np.zeros((6, 6))
+        blocks[:3, :3], blocks[3:, 3:] = np.eye(3), to_world
+        pelvis_covariance = blocks @ covariance[:6, :6] @ blocks.T
+        angle_covariance = slopes @ pelvis_covariance[3:, 3:] @ slopes.T
+        position[:3], position[3:6] = world_to_opensim(x[:3]), angles
+        rate[:3], rate[3:6] = world_to_opensim(velocity[:3]), slopes @ to_world @ velocity[3:6]
+        std[:3] = std[[0, 2, 1]]
+        std[3:6] = np.sqrt(np.maximum(np.diag(angle_covariance), 0.0))
+        pelvis_position, pelvis_quat = x[:3], matrix_to_quat(turn)
+        qpos = np.concatenate([x[:3], pelvis_quat, x[6:]])
+    keypoints, keypoint_std = (np.full((len(mapped), 3), np.nan) for _ in range(2))
+    keypoints[mapped], keypoint_std[mapped] = readout.keypoints[index], np.sqrt(readout.keypoint_variance[index])
+    reprojected = np.full((len(readout.uv[index]), len(mapped), 2), np.nan)
+    reprojected[:, mapped] = readout.uv[index]
+    counted = seen.confidence >= 0.5
+    rms = float(np.sqrt(np.mean(np.square(readout.error_px[index][counted], dtype=float)))) if counted.any() else float("nan")
+    return PoseEstimate(
+        seen.stamp_ns,
+        seen.status,
+        position,
+        rate,
+        std,
+        qpos,
+        pelvis_position,
+        pelvis_quat,
+        pelvis_covariance,
+        keypoints,
+        keypoint_std,
+        np.asarray(readout.joint_centres[index], float),
+        lag_s,
+        rms,
+        seen.cameras_used,
+        seen.cameras_missing,
+        reprojected,
+    )

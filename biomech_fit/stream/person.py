@@ -1,0 +1,279 @@
+"""One person's track: starts it, feeds the window solver frame by frame, and keeps the slow states when the person is lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.initial import PoseStarter
+from biomech_fit.core.projection import camera_arrays, lens_flags
+from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
+from biomech_fit.core.residuals import CAMERA_STATES
+from biomech_fit.core.solver import Result, SolverOptions, WindowSolver
+from biomech_fit.core.types import PoseEstimate, Status
+from biomech_fit.core.window import ORDER, Head, SlowPrior, Window, empty_window
+from biomech_fit.stream.association import Views
+
+KNOT_SPACING_S = 1 / 30
+START_WIDEN = 8.0
+GROWING_ITERATIONS = 3
+"""Gauss-Newton steps per frame until the window is full: the slow states still move."""
+MAX_START_ERROR_M = 0.25
+"""Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
+_PINNED = 1e8
+"""Prior information that holds a state where it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class SlowEstimate:
+    """The slow states with their covariance, kept from track to track."""
+
+    mean: np.ndarray
+    """(M,)"""
+    covariance: np.ndarray
+    """(M, M)"""
+
+
+def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera], backend: str) -> SolverOptions:
+    """Sizes and constants for a rig at a frame rate."""
+    lag = round(config.window.lag_s * frame_rate_hz)
+    frames = max(config.window.frames, lag + 4)
+    spacing = max(KNOT_SPACING_S, 1 / frame_rate_hz)
+    per_interval = max(1, int(np.ceil(spacing * frame_rate_hz - 1e-6)))
+    intervals = max(int(np.ceil(frames / (spacing * frame_rate_hz) - 1e-6)), 3)
+    distorted, fisheye = lens_flags(cameras)
+    return SolverOptions(
+        frames=frames + per_interval,
+        knots=intervals + ORDER,
+        spacing_s=spacing,
+        leaving_frames=min(2 * per_interval, frames),
+        refine_cameras=config.refine.cameras or config.refine.clock,
+        kernel=config.noise.robust_kernel,
+        kernel_scale=config.noise.robust_scale,
+        jerk_scale=config.motion.jerk_scale,
+        acceleration_scale=config.motion.acceleration_scale,
+        pose_std_factor=config.priors.pose_std_factor,
+        limit_std=config.priors.joint_limit_std_rad,
+        damping=config.window.damping,
+        linear_solver="banded" if backend == "cpu" else "dense",
+        has_distortion=distorted,
+        has_fisheye=fisheye,
+    )
+
+
+class PersonTracker:
+    """Solver state of one person. `body` has only keypoints that the model knows; `mapped` (K_set,) says where they are in the detector's set."""
+
+    def __init__(self, body: BodyModel, mapped: np.ndarray, cameras: list[Camera], config: FitConfig, frame_rate_hz: float, device: jax.Device):
+        self.body, self.mapped, self.cameras, self.config = body, mapped, cameras, config
+        self._device = device
+        self.options = solver_options(config, frame_rate_hz, cameras, device.platform)
+        with jax.default_device(device):
+            self.solver = WindowSolver(body, camera_arrays(cameras), self.options)
+            self._starter = PoseStarter(body)
+        self.layout = self.solver.layout
+        self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
+        self._spacing_ns = self.options.spacing_s * 1e9
+        self._prior = self._static_prior()
+        self.forget()
+
+    # --- slow states ------------------------------------------------------------------------------------------------------------------------------
+
+    def _static_prior(self) -> SlowPrior:
+        layout, refine, priors = self.layout, self.config.refine, self.config.priors
+        precision = np.zeros((layout.size, layout.size))
+        walk = np.zeros(layout.size)
+        scales = self.body.scale_precision / priors.scale_std_factor**2 if refine.scales else _PINNED * np.eye(layout.n_scales)
+        precision[layout.scales, layout.scales] = scales
+        model_default = np.median(self.body.keypoint_offset_std) if len(self.body.keypoint_offset_std) else 1.0
+        offset_std = self.body.keypoint_offset_std * (priors.keypoint_offset_std_m / model_default)
+        offsets = np.repeat(1 / offset_std**2, 3) if refine.offsets else np.full(3 * layout.n_keypoints, _PINNED)
+        precision[layout.offsets, layout.offsets] = np.diag(offsets)
+        walk[layout.scales], walk[layout.offsets] = refine.scale_walk**2, refine.offset_walk_m**2
+        if layout.n_cameras:
+            turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
+            one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] if refine.cameras else np.full(6, _PINNED)
+            one = np.r_[one, clock**-2 if refine.clock else _PINNED]
+            precision[layout.cameras, layout.cameras] = np.diag(np.tile(one, layout.n_cameras))
+            pace = np.r_[np.full(3, np.deg2rad(refine.camera_rotation_walk_deg)), np.full(3, refine.camera_translation_walk_m), refine.clock_walk_s]
+            walk[layout.cameras] = np.tile(pace, layout.n_cameras) ** 2
+        return SlowPrior(np.zeros(layout.size), precision, walk)
+
+    def set_subject(self, scales: np.ndarray, scale_std: np.ndarray, offsets: np.ndarray, offset_std: np.ndarray) -> None:
+        """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their standard deviations become the prior."""
+        mean, precision = self._prior.mean.copy(), self._prior.precision.copy()
+        layout = self.layout
+        mean[layout.scales], mean[layout.offsets] = scales, offsets.reshape(-1)
+        precision[layout.scales, layout.scales] = np.diag(1 / np.maximum(scale_std, 1e-4) ** 2)
+        precision[layout.offsets, layout.offsets] = np.diag(1 / np.maximum(offset_std.reshape(-1), 1e-4) ** 2)
+        self._prior = SlowPrior(mean, precision, self._prior.walk)
+        self.forget()
+
+    def forget(self, cameras: bool = True) -> None:
+        """Drop the track and what it learned of the body and, unless told otherwise, of the cameras."""
+        mean = np.array(self._prior.mean)
+        covariance = np.linalg.inv(self._prior.precision)
+        if not cameras and hasattr(self, "slow") and self.layout.n_cameras:
+            part = self.layout.cameras
+            mean[part], covariance[part, part] = self.slow.mean[part], self.slow.covariance[part, part]
+        self.slow = SlowEstimate(mean, covariance)
+        self.drop()
+
+    def drop(self) -> None:
+        """Drop the pose, keep the slow states for the next start."""
+        self.window: Window | None = None
+        self._seen: deque[Seen | None] = deque([None] * self.options.frames, maxlen=self.options.frames)
+        self._pixels: list[tuple[int, np.ndarray]] = []
+        self.frames = 0
+
+    def _head(self) -> Head:
+        """What earlier tracks learned beyond the static prior, as a prior on the slow states alone."""
+        n, m = self.body.mj_model.nv, self.layout.size
+        learned = np.linalg.inv(self.slow.covariance) - self._prior.precision
+        value, vector = np.linalg.eigh(0.5 * (learned + learned.T))
+        information = np.zeros((ORDER * n + m, ORDER * n + m), np.float32)
+        information[ORDER * n :, ORDER * n :] = (vector * np.maximum(value, 0.0)) @ vector.T
+        return Head(jnp.asarray(information), jnp.zeros(ORDER * n + m, jnp.float32), jnp.zeros(ORDER * n + m, jnp.float32))
+
+    def corrected_cameras(self) -> list[Camera]:
+        """The cameras with the corrections estimated so far."""
+        if not self.layout.n_cameras:
+            return list(self.cameras)
+        states = self.slow.mean[self.layout.cameras].reshape(-1, CAMERA_STATES)
+        out = []
+        for camera, state in zip(self.cameras, states, strict=True):
+            rotation = rotation_vector_matrix(state[:3]) @ camera.rotation
+            out.append(replace(camera, rotation=rotation, translation=-rotation @ (camera.centre + state[3:6])))
+        return out
+
+    # --- frames -----------------------------------------------------------------------------------------------------------------------------------
+
+    def start(self, stamp_ns: int, views: Views, points: np.ndarray) -> PoseEstimate | None:
+        """Place the body on triangulated points (K, 3) and settle it on the frame. None, and no track, when it does not fit."""
+        usable = np.isfinite(points).all(1)
+        if usable.sum() < self.config.track.min_start_keypoints:
+            return None
+        with jax.default_device(self._device):
+            found = jax.device_get(self._starter.find(jnp.asarray(np.where(usable[:, None], points, 0.0), jnp.float32), jnp.asarray(usable, jnp.float32)))
+            if not np.isfinite(found.x).all() or found.error_m > MAX_START_ERROR_M:
+                return None
+            slow = self.slow.mean.copy()
+            if np.allclose(slow[self.layout.scales], self._prior.mean[self.layout.scales]) and not self._prior.mean[self.layout.scales].any():
+                slow[self.layout.scales] = found.scales if self.config.refine.scales else 0.0
+            prior = SlowPrior(*(jnp.asarray(a, jnp.float32) for a in self._prior))
+            window = empty_window(
+                self.options.knots, self.options.frames, jnp.asarray(found.x), jnp.asarray(found.reference), *views.confidence.shape, prior, jnp.asarray(slow, jnp.float32)
+            )
+            head = self._head()
+            anchor = jnp.concatenate([window.head.anchor[: -self.layout.size], jnp.asarray(self.slow.mean, jnp.float32)])
+            self.window = window._replace(head=head._replace(anchor=anchor))
+        self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
+        self.frames = 0
+        newest, _, result = self.take(stamp_ns, views, Status.OK, np.zeros(len(self.cameras)), self.config.window.start_iterations, START_WIDEN)
+        errors = result.frames.error_px[0][views.confidence > 0]
+        if newest is None or np.median(errors) > self.config.track.lost_rms_px:
+            self.drop()
+            return None
+        return newest
+
+    def take(
+        self, stamp_ns: int, views: Views, status: Status, delay_s: np.ndarray, iterations: int | None = None, widen: float = 1.0
+    ) -> tuple[PoseEstimate | None, PoseEstimate | None, Result]:
+        """Take one frame; returns the causal and the smoothed estimate (None before the lag is filled) and the solver's arrays."""
+        assert self.window is not None
+        with jax.default_device(self._device):
+            u = (stamp_ns - self._start_ns) / self._spacing_ns
+            while u >= self.options.knots - 3:
+                self.window = self.solver.shift(self.window)
+                self._start_ns += round(self._spacing_ns)
+                u = (stamp_ns - self._start_ns) / self._spacing_ns
+            used = views.confidence > 0
+            noise = self.config.noise
+            information = np.where(used, views.confidence**noise.confidence_power, 0.0) / noise.pixel_sigma_px**2
+            if noise.correlation_time_s > 0:
+                information = information / (1 + 2 * noise.correlation_time_s * self._rate_hz())
+            if iterations is None:
+                iterations = self.config.window.iterations if self.frames >= self.options.frames else max(GROWING_ITERATIONS, self.config.window.iterations)
+            self._seen.append(self._describe(stamp_ns, status, views))
+            self.frames += 1
+            late = self.options.frames - 1 - self.lag_frames
+            self.window, result = self._advance(np.where(used[..., None], views.xy, 0.0), information, delay_s, u, late, iterations, widen)
+        if not (np.isfinite(result.frames.x).all() and np.isfinite(result.slow).all()):
+            # The slow states are kept as they were before this frame.
+            self.drop()
+            return None, None, result
+        self.slow = SlowEstimate(np.asarray(result.slow, float), np.asarray(result.slow_covariance, float))
+        self._pixels = [*self._pixels[-1:], (stamp_ns, result.frames.uv[0])]
+        newest = self._estimate(result, 0, self._seen[-1], stamp_ns)
+        assert newest is not None
+        return newest, self._estimate(result, 1, self._seen[late], stamp_ns), result
+
+    def rest(self) -> list[PoseEstimate]:
+        """Smoothed estimates of the frames that are still within the lag; at the end of a recording or a track."""
+        if self.window is None:
+            return []
+        out = []
+        newest_ns = self._seen[-1].stamp_ns if self._seen[-1] else 0
+        cameras, k = len(self.cameras), self.layout.n_keypoints
+        for slot in range(self.options.frames - self.lag_frames, self.options.frames):
+            seen = self._seen[slot]
+            if seen is None:
+                continue
+            with jax.default_device(self._device):
+                self.window, result = self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), -1.0, slot, 1, 1.0)
+            estimate = self._estimate(result, 1, seen, newest_ns)
+            if estimate is not None and np.isfinite(estimate.position).all():
+                out.append(estimate)
+        return out
+
+    def predicted_pixels(self, stamp_ns: int) -> np.ndarray:
+        """(C, K, 2) px where the keypoints should be, by constant velocity in the image."""
+        newest_ns, uv = self._pixels[-1]
+        if len(self._pixels) < 2:
+            return uv
+        before_ns, before = self._pixels[-2]
+        ahead = min((stamp_ns - newest_ns) / max(newest_ns - before_ns, 1), 5.0)
+        return uv + ahead * (uv - before)
+
+    def compile(self) -> None:
+        """Run every compiled function once on the real shapes."""
+        cameras, k = len(self.cameras), self.layout.n_keypoints
+        with jax.default_device(self._device):
+            points = jnp.asarray(self._starter.template, jnp.float32)
+            found = self._starter.find(points, jnp.ones(k, jnp.float32))
+            prior = SlowPrior(*(jnp.asarray(a, jnp.float32) for a in self._prior))
+            slow = jnp.asarray(self.slow.mean, jnp.float32)
+            self.window = empty_window(self.options.knots, self.options.frames, found.x, found.reference, cameras, k, prior, slow)
+            self.window = self.solver.shift(self.window)
+            self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), self.options.knots - 3.5, 0, 1, 1.0)
+        self.drop()
+
+    # --- small parts --------------------------------------------------------------------------------------------------------------------------------
+
+    def _advance(self, xy, information, delay_s, u: float, late: int, iterations: int, widen: float) -> tuple[Window, Result]:
+        f32 = np.float32
+        window, result = self.solver.advance(
+            self.window, f32(xy), f32(information), f32(delay_s), f32(u), np.int32(late), np.int32(iterations), f32(widen)
+        )
+        return window, jax.device_get(result)
+
+    def _rate_hz(self) -> float:
+        seen = [s.stamp_ns for s in list(self._seen)[-2:] if s is not None]
+        return 1e9 / max(seen[1] - seen[0], 1) if len(seen) == 2 else 1 / self.options.spacing_s
+
+    def _describe(self, stamp_ns: int, status: Status, views: Views) -> Seen:
+        names = [camera.name for camera in self.cameras]
+        used = tuple(n for n, s in zip(names, views.seen, strict=True) if s)
+        return Seen(stamp_ns, status, views.confidence, used, tuple(n for n in names if n not in used))
+
+    def _estimate(self, result: Result, index: int, seen: Seen | None, newest_ns: int) -> PoseEstimate | None:
+        if seen is None or seen.stamp_ns < self._start_ns:
+            return None
+        return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9)
