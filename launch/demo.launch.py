@@ -40,7 +40,7 @@ def _demo(context):
         executable="simulator_node",
         name="simulator_node",
         namespace=value["namespace"],
-        parameters=[{**simulation, "wait_for_subscribers": True}],
+        parameters=[{**simulation, "min_subscribers": 1}],
         output="screen",
     )
     rig = IncludeLaunchDescription(

@@ -29,7 +29,7 @@ def _replay(context):
         "rate": float(value["rate"]),
         "loop": value["loop"].lower() in ("true", "1", "yes"),
         "clock": True,
-        "wait_for_subscribers": True,
+        "min_subscribers": 1,
     }
     return [Node(package="biomech_fit", executable="replay_node", name="replay_node", namespace=value["namespace"], parameters=[settings], output="screen")]
 

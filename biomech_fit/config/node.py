@@ -47,10 +47,8 @@ class SimulatorNodeConfig:
 
     loop: bool = setting(False, "Start the walk again at its end (the person jumps back to the start); otherwise the node ends then.")
     start_delay_s: float = setting(1.0, "Pause before the first frame, so that subscribers are found.", unit="s", low=0.0, high=60.0)
-    wait_for_subscribers: bool = setting(False, "Send the first frame only once every camera's keypoints have a subscriber.")
-    output: str = setting(
-        "", "Folder where the calibration, the keypoints and the truth are written before the start, as `biomech-fit simulate` does; empty = nowhere."
-    )
+    min_subscribers: int = setting(0, "Send the first frame only once every camera's keypoints have this many subscribers; 0 = do not wait.", low=0, high=100)
+    output: str = setting("", "Folder where the calibration and the truth are written before the start; empty = nowhere.")
     world_frame: str = setting("world", "Frame of the ground truth.")
 
 
@@ -67,7 +65,7 @@ class ReplayNodeConfig:
     clock: bool = setting(False, "Publish the recording's time on /clock, for nodes with use_sim_time.")
     now_stamps: bool = setting(False, "Shift the stamps so that the first frame is now, instead of the recording's own.")
     start_delay_s: float = setting(1.0, "Pause before the first frame, so that subscribers are found.", unit="s", low=0.0, high=60.0)
-    wait_for_subscribers: bool = setting(False, "Send the first frame only once every camera's keypoints have a subscriber.")
+    min_subscribers: int = setting(0, "Send the first frame only once every camera's keypoints have this many subscribers; 0 = do not wait.", low=0, high=100)
 
 
 @dataclass(frozen=True)
@@ -80,3 +78,17 @@ class OverlayNodeConfig:
     smoothed: bool = setting(True, "Draw body_state_smoothed rather than body_state; images wait for it.")
     tolerance_s: float = setting(0.012, "An image takes the body state whose stamp is at most this far from its own.", unit="s", low=0.0, high=1.0)
     wait_s: float = setting(1.0, "An image without a body state is passed on undrawn after this time.", unit="s", low=0.0, high=10.0)
+
+
+@dataclass(frozen=True)
+class RecorderNodeConfig:
+    """recorder_node: what the fitter publishes, written in the end as `biomech-fit track` writes its results."""
+
+    output: str = setting("", "Folder for the results (needed).")
+    calibration: str = setting("", "Calibration file that the fitter loaded (needed).")
+    cameras: tuple[str, ...] = setting((), "Names of the calibration's cameras that the fitter uses; empty = all.")
+    keypoint_set: str = setting("halpe_26", "Keypoint set, as the fitter's.")
+    model: str = setting("", "Body model, as the fitter's.")
+    frame_rate_hz: float = setting(60.0, "Frame rate of the cameras.", unit="Hz", low=1.0, high=1000.0)
+    idle_s: float = setting(0.0, "Write and end when no body state has come for this long after the first; 0 = at Ctrl-C.", unit="s", low=0.0, high=3600.0)
+    max_minutes: float = setting(30.0, "Write and end after this time (everything is kept in memory).", unit="min", low=0.1, high=600.0)

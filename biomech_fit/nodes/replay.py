@@ -57,7 +57,7 @@ class ReplayNode(Node):
         self.pacer.stop()
 
     def _has_subscribers(self) -> bool:
-        return not self.settings.wait_for_subscribers or all(p.get_subscription_count() for p in self._keypoints.values())
+        return all(p.get_subscription_count() >= self.settings.min_subscribers for p in self._keypoints.values())
 
     def _begin(self) -> None:
         # The system's time, not the node's clock: that may be our own /clock.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from sensor_msgs.msg import CameraInfo, JointState
 from biomech_fit import msg as bf
 from biomech_fit.config.node import SimulatorNodeConfig
 from biomech_fit.core.types import KeypointPacket
+from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.ros import convert, parameters, qos
 from biomech_fit.ros.pacer import Pacer
 from biomech_fit.ros.spin import run_node
 from biomech_fit.sim.config import SimConfig
 from biomech_fit.sim.simulate import Simulation, simulate
+from biomech_fit.sim.write import write_truth
 
 Item = KeypointPacket | int
 """A packet, or the number of a frame whose truth is due."""
@@ -36,9 +39,8 @@ class SimulatorNode(Node):
         self.get_logger().info(f"Simulating {config.seconds:g} s ...")
         self.simulation = simulate(config)
         if self.settings.output:
-            from biomech_fit.sim.write import write  # brings the file formats, which a plain simulation does without
-
-            write(self.simulation, self.settings.output)
+            write_truth(self.simulation, self.settings.output)
+            write_calibration(Path(self.settings.output) / "Calib.toml", self.simulation.cameras)
         overridable = {"qos_overriding_options": qos.overridable()}
         self._keypoints = {
             c.name: self.create_publisher(bf.Keypoints2D, f"{c.name}/keypoints", qos.keypoints(), **overridable) for c in self.simulation.cameras
@@ -65,7 +67,7 @@ class SimulatorNode(Node):
         self.pacer.stop()
 
     def _has_subscribers(self) -> bool:
-        return not self.settings.wait_for_subscribers or all(p.get_subscription_count() for p in self._keypoints.values())
+        return all(p.get_subscription_count() >= self.settings.min_subscribers for p in self._keypoints.values())
 
     def _begin(self) -> None:
         self._offset_ns = self.get_clock().now().nanoseconds

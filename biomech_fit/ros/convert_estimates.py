@@ -91,3 +91,28 @@ def subject_msg(estimate: SubjectEstimate, body: BodyModel, keypoint_set: Keypoi
         frames=estimate.frames,
         fixed=estimate.fixed,
     )
+
+
+def subject_from_msg(message: bf.SubjectModel, body: BodyModel) -> SubjectEstimate:
+    """The estimate behind a subject model. Keypoints that are not in the message have no offset and an unknown (NaN) standard deviation."""
+    index = {name: k for k, name in enumerate(body.keypoint_names)}
+    offsets, std = np.zeros((len(index), 3)), np.full((len(index), 3), np.nan)
+    rows = zip(message.keypoint_names, np.reshape(message.keypoint_offsets, (-1, 3)), np.reshape(message.keypoint_offset_std, (-1, 3)), strict=True)
+    for name, offset, deviation in rows:
+        if name in index:
+            offsets[index[name]], std[index[name]] = offset, deviation
+    stamp = message.header.stamp
+    return SubjectEstimate(
+        stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
+        name=message.subject,
+        model=message.model,
+        scale_names=tuple(message.scale_names),
+        scales=np.array(message.scales, float) - 1,
+        scale_std=np.array(message.scale_std, float),
+        keypoint_names=tuple(body.keypoint_names),
+        keypoint_offsets=offsets,
+        keypoint_offset_std=std,
+        segment_lengths_m=dict(zip(message.segment_names, map(float, message.segment_lengths), strict=True)),
+        frames=message.frames,
+        fixed=message.fixed,
+    )

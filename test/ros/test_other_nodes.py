@@ -81,7 +81,7 @@ def test_simulator_node_sends_everything(tmp_path):
             peer.create_subscription(CameraInfo, f"{name}/camera_info", infos.append, qos.latched())
         peer.create_subscription(JointState, "truth/joint_states", joints.append, qos.results())
         peer.create_subscription(bf.Keypoints3D, "truth/keypoints_3d", points.append, qos.results())
-        values = {"sim__seconds": 0.5, "sim__cameras": 2, "start_delay_s": 0.2, "wait_for_subscribers": True}
+        values = {"sim__seconds": 0.5, "sim__cameras": 2, "start_delay_s": 0.2, "min_subscribers": 1}
         node = add(SimulatorNode(context=context, parameter_overrides=overrides(**values)))
         assert spin_until(lambda: node.finished, 10.0)
         assert spin_until(lambda: all(len(v) == 30 for v in got.values()) and len(joints) == 30 and len(points) == 30 and len(infos) == 2)

@@ -1,0 +1,129 @@
+"""recorder_node: what the fitter and the gait node publish, written at the end as files and a report, as `biomech-fit track` writes them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+from biomech_fit import msg as bf
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.config.node import FitterNodeConfig, RecorderNodeConfig
+from biomech_fit.config.version import version
+from biomech_fit.core.errors import InputError
+from biomech_fit.report.outputs import write_outputs
+from biomech_fit.ros import parameters, qos
+from biomech_fit.ros.collect import collected
+from biomech_fit.ros.convert import time_ns
+from biomech_fit.ros.setup import load_setup
+from biomech_fit.ros.spin import run_node
+
+
+class RecorderNode(Node):
+    """See docs/nodes.md. Writes once, when it ends; `finished` is true then. Raises InputError for a bad parameter or file."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("recorder_node", **kwargs)
+        parameters.declare(self, RecorderNodeConfig())
+        self.settings = s = parameters.read(self, RecorderNodeConfig())
+        if not s.output:
+            raise InputError("Parameter output is empty; it must name the folder for the results.")
+        fit = FitConfig()
+        fit = replace(fit, stream=replace(fit.stream, frame_rate_hz=s.frame_rate_hz))
+        self.setup = load_setup(FitterNodeConfig(calibration=s.calibration, cameras=s.cameras, keypoint_set=s.keypoint_set, model=s.model, fit=fit))
+        self.finished = self._written = False
+        self.states: list[bf.BodyState] = []
+        self.smoothed: list[bf.BodyState] = []
+        self.events: list[bf.GaitEvent] = []
+        self.joint_states = 0
+        self.delays_s: list[float] = []
+        """From the exposure's stamp to the arrival of body_state here, where stamps are of this machine's clock."""
+        self.keypoints: dict[str, list[bf.Keypoints2D]] = {c.name: [] for c in self.setup.cameras}
+        self._calibration: bf.CameraCalibrationState | None = None
+        self._subject: bf.SubjectModel | None = None
+        self._began = self._last = time.monotonic()
+        self._listen(bf.BodyState, "body_state", self._receive)
+        self._listen(bf.BodyState, "body_state_smoothed", self.smoothed.append)
+        self._listen(bf.GaitEvent, "gait_events", self.events.append)
+        self._listen(JointState, "joint_states", self._count)
+        self._listen(bf.CameraCalibrationState, "calibration", partial(setattr, self, "_calibration"), qos.latched())
+        self._listen(bf.SubjectModel, "subject_model", partial(setattr, self, "_subject"), qos.latched())
+        for name, messages in self.keypoints.items():
+            self._listen(bf.Keypoints2D, f"{name}/keypoints", messages.append, qos.keypoints())
+        self.create_timer(0.25, self._look_at_the_clock)
+        self.get_logger().info("Ready.")
+
+    def _listen(self, kind: type, topic: str, callback: Any, profile: Any = None) -> None:
+        self.create_subscription(kind, topic, callback, profile or qos.results(1000), qos_overriding_options=qos.overridable())
+
+    def _receive(self, state: bf.BodyState) -> None:
+        self._last = time.monotonic()
+        self.states.append(state)
+        self.delays_s.append((self.get_clock().now().nanoseconds - time_ns(state.header.stamp)) * 1e-9)
+
+    def _count(self, _: JointState) -> None:
+        self.joint_states += 1
+
+    def _look_at_the_clock(self) -> None:
+        now = time.monotonic()
+        idle = self.settings.idle_s > 0 and bool(self.states) and now - self._last > self.settings.idle_s
+        if not self.finished and (idle or now - self._began > 60 * self.settings.max_minutes):
+            self.write()
+            self.finished = True
+
+    def close(self) -> None:
+        """At the end of the process: writes what there is, unless it has been written."""
+        if self.states and not self._written:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the folder."""
+        self._written = True
+        self.get_logger().info(f"Writing {len(self.states)} frames ...")
+        result = collected(
+            self.setup,
+            self.states,
+            self.smoothed,
+            self.keypoints,
+            self._calibration,
+            self._subject,
+            self.events,
+            version=version(),
+            source="live topics",
+            extra={"topics": self._topics()},
+        )
+        write_outputs(self.settings.output, result)
+        self.get_logger().info(f"Written: {self.settings.output}")
+
+    def _topics(self) -> dict[str, Any]:
+        """What came over each topic, for summary.json."""
+        stamps = sorted({time_ns(m.header.stamp) for m in self.states})
+        gaps = np.diff(stamps) * 1e-9 * self.settings.frame_rate_hz if len(stamps) > 1 else np.zeros(0)
+        missing = {c.name: sum(c.name in m.cameras_missing for m in self.states) for c in self.setup.cameras}
+        report: dict[str, Any] = {
+            "body_state": len(self.states),
+            "body_state_smoothed": len(self.smoothed),
+            "joint_states": self.joint_states,
+            "gait_events": len(self.events),
+            "keypoints": {name: len(messages) for name, messages in self.keypoints.items()},
+            "frames_left_out": int(np.maximum(np.rint(gaps) - 1, 0).sum()),
+            "frames_without_camera": missing,
+        }
+        if self.delays_s and 0 <= min(self.delays_s) and max(self.delays_s) < 3600:
+            p = np.percentile(self.delays_s, (50, 95, 99)) * 1e3
+            report["exposure_to_subscriber_ms"] = {"p50": p[0], "p95": p[1], "p99": p[2]}
+        return report
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point."""
+    return run_node(RecorderNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

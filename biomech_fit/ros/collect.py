@@ -1,0 +1,154 @@
+"""Recorded messages to the arrays that the report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from biomech_fit import msg as bf
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.estimates import CalibrationEstimate
+from biomech_fit.core.types import FrameResult, PoseEstimate, Status
+from biomech_fit.formats.subject import subject_from_estimate
+from biomech_fit.report.collect import Collector
+from biomech_fit.report.result import TrackResult
+from biomech_fit.ros.convert import estimate_from_msg, gait_event_from_msg, time_ns
+from biomech_fit.ros.convert_estimates import cameras_from_msg, subject_from_msg
+from biomech_fit.ros.reader import KeypointReader
+from biomech_fit.ros.setup import FitSetup
+
+
+def collected(
+    setup: FitSetup,
+    states: Sequence[bf.BodyState],
+    smoothed: Sequence[bf.BodyState],
+    keypoints: dict[str, list[bf.Keypoints2D]],
+    calibration: bf.CameraCalibrationState | None,
+    subject: bf.SubjectModel | None,
+    events: Sequence[bf.GaitEvent] = (),
+    **more: object,
+) -> TrackResult:
+    """A run from what went over the topics. Times count from the first keypoints' stamp.
+
+    Args:
+        setup: what the fitter was configured with.
+        states: body_state, one per frame.
+        smoothed: body_state_smoothed.
+        keypoints: what each camera's detector sent.
+        calibration: the last one; None = as loaded.
+        subject: the last one.
+        events: of gait_node, on the smoothed states.
+        more: further fields of `TrackResult`.
+
+    Raises:
+        InputError: no body state came.
+    """
+    if not states or subject is None:
+        raise InputError("No body state and subject were received; there is nothing to write.")
+    first = min([time_ns(m.header.stamp) for sent in keypoints.values() for m in sent[:1]] or [time_ns(states[0].header.stamp)])
+    stamps = {time_ns(m.header.stamp): m for m in states}
+    cameras = cameras_from_msg(calibration) if calibration is not None else list(setup.cameras)
+    observations = _Observations(setup, cameras, keypoints)
+    collector = Collector(setup.body, setup.cameras, setup.keypoint_set, max((m.lag_s for m in smoothed), default=0.0))
+    for stamp, message in sorted(stamps.items()):
+        causal = _estimate(message, setup, cameras, first)
+        xy, confidence = observations.at(stamp, None if causal is None else causal.keypoints)
+        collector.add([FrameResult(stamp - first, Status(message.status), causal, None, message.latency_s, xy, confidence)])
+    for message in smoothed:
+        late = _estimate(message, setup, cameras, first)
+        if late is not None:
+            collector.add([FrameResult(late.stamp_ns, late.status, None, late, 0.0)])
+    estimate = subject_from_msg(subject, setup.body)
+    rate_hz = setup.config.stream.frame_rate_hz
+    span_s = (max(stamps) - min(stamps)) * 1e-9 + 1 / rate_hz
+    result = collector.result(
+        _calibration_estimate(setup, cameras, calibration),
+        estimate,
+        rate_hz,
+        span_s,
+        start_ns=0,
+        subject=estimate.name,
+        calibration=setup.calibration,
+        subject_model=subject_from_estimate(estimate, setup.body, setup.keypoint_set.name),
+        **more,
+    )
+    if events:
+        result.smoothed.events = [replace(e, stamp_ns=e.stamp_ns - first) for e in sorted(map(gait_event_from_msg, events), key=lambda e: e.stamp_ns)]
+    return result
+
+
+def _estimate(message: bf.BodyState, setup: FitSetup, cameras: Sequence[Camera], first_ns: int) -> PoseEstimate | None:
+    if not len(message.position):
+        return None
+    estimate = estimate_from_msg(message, setup.keypoint_set.names)
+    points = estimate.keypoints
+    there = np.isfinite(points).all(1)
+    pixels = np.full((len(cameras), len(points), 2), np.nan)
+    for c, camera in enumerate(cameras):
+        pixels[c, there] = camera.project(points[there])
+    return replace(estimate, stamp_ns=estimate.stamp_ns - first_ns, reprojected_xy=pixels)
+
+
+class _Observations:
+    """The tracked person's keypoints in every camera at an instant."""
+
+    def __init__(self, setup: FitSetup, cameras: Sequence[Camera], keypoints: dict[str, list[bf.Keypoints2D]]) -> None:
+        self._setup, self._cameras = setup, cameras
+        self._half_ns = 0.5e9 / setup.config.stream.frame_rate_hz
+        reader = KeypointReader(setup.cameras, setup.keypoint_set)
+        self._packets = {}
+        for camera in setup.cameras:
+            packets = []
+            for message in keypoints.get(camera.name, []):
+                try:
+                    packets.append(reader.read(message, camera.name, 0)[0])
+                except InputError:
+                    continue  # the fitter has said so
+            packets.sort(key=lambda p: p.stamp_ns)
+            self._packets[camera.name] = packets, np.array([p.stamp_ns for p in packets], np.int64)
+
+    def at(self, stamp_ns: int, points: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """(C, K, 2) px and (C, K), NaN and 0 where nothing was seen. Of several people the one nearest to the body's points (K, 3)."""
+        k = len(self._setup.keypoint_set)
+        xy, confidence = np.full((len(self._cameras), k, 2), np.nan), np.zeros((len(self._cameras), k))
+        for c, camera in enumerate(self._cameras):
+            packets, stamps = self._packets[camera.name]
+            if not len(stamps):
+                continue
+            i = int(np.searchsorted(stamps, stamp_ns))
+            i = min((n for n in (i - 1, i) if 0 <= n < len(stamps)), key=lambda n: abs(stamps[n] - stamp_ns))
+            packet = packets[i]
+            if abs(packet.stamp_ns - stamp_ns) > self._half_ns or not len(packet.xy):
+                continue
+            person = 0
+            if len(packet.xy) > 1:
+                if points is None:
+                    continue
+                distance = np.linalg.norm(packet.xy - camera.project(points), axis=-1)
+                seen = np.isfinite(distance).any(1)
+                if not seen.any():
+                    continue
+                person = int(np.argmin([np.nanmedian(d) if s else np.inf for d, s in zip(distance, seen, strict=True)]))
+            xy[c], confidence[c] = packet.xy[person], packet.confidence[person]
+        return xy, confidence
+
+
+def _calibration_estimate(setup: FitSetup, cameras: Sequence[Camera], message: bf.CameraCalibrationState | None) -> CalibrationEstimate:
+    count = len(cameras)
+    nan = np.full(count, np.nan)
+    if message is None:
+        return CalibrationEstimate(0, tuple(cameras), tuple(setup.cameras), (False,) * count, np.full((count, 6, 6), np.nan), nan * 0, nan, nan, nan)
+    return CalibrationEstimate(
+        time_ns(message.header.stamp),
+        tuple(cameras),
+        tuple(setup.cameras),
+        tuple(message.refined),
+        np.array(message.covariance, float).reshape(count, 6, 6),
+        np.array(message.time_offset_s, float),
+        np.array(message.time_offset_std_s, float),
+        np.array(message.reprojection_rms_px, float),
+        np.array(message.loaded_reprojection_rms_px, float),
+    )
