@@ -135,3 +135,17 @@ def test_the_core_imports_without_ros() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("has_apt", "sentence"), [(False, "please install what your system calls: "), (True, "please run: sudo apt-get install ")])
+def test_a_machine_without_compiler_and_without_rights_is_told_what_to_install(has_apt: bool, sentence: str, tmp_path: Path) -> None:
+    programs = {"python3": f'exec "{sys.executable}" "$@"', "dirname": 'exec /usr/bin/env -i PATH=/usr/bin:/bin dirname "$@"', "id": "echo 1000"}
+    for name, body in (programs | ({"apt-get": "exit 1"} if has_apt else {})).items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    command = ["/bin/bash", str(ROOT / "scripts/install.sh"), str(tmp_path / "venv")]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "g++" in done.stderr and "cmake" in done.stderr
+    assert not (tmp_path / "venv").exists()
