@@ -284,7 +284,7 @@ class WindowSolver:
         vector = vector[n:] - root[:, :-1].T @ root[:, -1]
         # A random walk of variance q per second lowers the conditional information h of each slow state to h / (1 + q h dt).
         walk = window.prior.walk * self.options.spacing_s * jnp.maximum(jnp.diag(information)[ORDER * n :], 0.0)
-        fade = jnp.concatenate([jnp.ones(ORDER * n, walk.dtype), 1 / jnp.sqrt(1 + walk)])
+        fade = jnp.ones(ORDER * n + m)
         information = 0.5 * (information + information.T) * fade[:, None] * fade
         return Head(information, vector * fade, jnp.concatenate([window.control[1:few].reshape(-1), window.slow]))
 

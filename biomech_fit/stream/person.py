@@ -12,6 +12,7 @@ import numpy as np
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.gauge import rig_gauge
 from biomech_fit.core.initial import PoseStarter
 from biomech_fit.core.projection import camera_arrays, lens_flags
 from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
@@ -101,7 +102,7 @@ class PersonTracker:
             turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
             one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] if refine.cameras else np.full(6, _PINNED)
             one = np.r_[one, clock**-2 if refine.clock else _PINNED]
-            precision[layout.cameras, layout.cameras] = np.diag(np.tile(one, layout.n_cameras))
+            precision[layout.cameras, layout.cameras] = np.diag(np.tile(one, layout.n_cameras)) + rig_gauge(self.cameras, one)
             pace = np.r_[np.full(3, np.deg2rad(refine.camera_rotation_walk_deg)), np.full(3, refine.camera_translation_walk_m), refine.clock_walk_s]
             walk[layout.cameras] = np.tile(pace, layout.n_cameras) ** 2
         return SlowPrior(np.zeros(layout.size), precision, walk)
