@@ -1,1 +1,3 @@
 """Node executables."""
+
+from biomech_fit.config import threads as threads
