@@ -28,6 +28,14 @@ class FitterNodeConfig:
     publish_markers: bool = setting(True, "Publish the body, the cameras and the keypoints as markers.")
     marker_rate_hz: float = setting(30.0, "Markers are published at most this often.", unit="Hz", low=0.5, high=1000.0)
     publish_tf: bool = setting(True, "Publish the pelvis and the cameras on /tf (where tf2_msgs is installed).", restart=True)
+    max_wait_s: float = setting(
+        1.0,
+        "Where the machine is too slow, frames that waited longer than this are dropped; a slow replay may set it high.",
+        unit="s",
+        low=0.05,
+        high=3600.0,
+        restart=True,
+    )
     slow_rate_hz: float = setting(1.0, "How often calibration, subject_model and diagnostics are published.", unit="Hz", low=0.1, high=50.0, restart=True)
     fit: FitConfig = group(FitConfig, "Settings of the fit.")
 

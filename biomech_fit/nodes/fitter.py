@@ -97,8 +97,10 @@ class FitterNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._inputs is not None and self._setup is not None
         outcome = super().on_activate(state)
-        deadline_s = self._setup.config.stream.deadline_s
-        self._worker = FitWorker(self._pipeline, self._now_ns, self._outputs.results, self.diagnostics.problem, poll_s=min(0.25 * deadline_s, 0.02))
+        poll_s = min(0.25 * self._setup.config.stream.deadline_s, 0.02)
+        self._worker = FitWorker(
+            self._pipeline, self._now_ns, self._outputs.results, self.diagnostics.problem, poll_s=poll_s, max_wait_s=self.settings.max_wait_s
+        )
         self._worker.start()
         self._outputs.restart()
         self._inputs.subscribe(self._worker.feed, self._now_ns)

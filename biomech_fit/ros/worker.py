@@ -14,6 +14,8 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket
 
 Input = KeypointPacket | FrameSet
+HALF_INSTANT_NS = 4_000_000
+"""Stamps this near belong to one instant (frame rates up to 120 Hz)."""
 
 
 class FitWorker:
@@ -25,7 +27,7 @@ class FitWorker:
         on_results: gets the results of each poll, in this thread.
         on_problem: gets (name, sentence, level).
         poll_s: longest time between two polls; a fraction of the deadline.
-        capacity: packets that may wait; beyond it the oldest are dropped and counted.
+        max_wait_s: longest time a packet may wait; where the machine is too slow, whole instants are dropped (and counted) instead of falling behind.
     """
 
     def __init__(
@@ -36,11 +38,12 @@ class FitWorker:
         on_problem: Callable[[str, str, str], None],
         *,
         poll_s: float = 0.005,
-        capacity: int = 2048,
+        max_wait_s: float = 1.0,
     ) -> None:
         self.pipeline = pipeline
         self._now_ns, self._on_results, self._on_problem = now_ns, on_results, on_problem
-        self._poll_s, self._capacity = poll_s, capacity
+        self._poll_s, self._max_wait_s = poll_s, max_wait_s
+        self._dropped_stamps: deque[int] = deque(maxlen=256)
         self._queue: deque[tuple[float, Input] | tuple[Callable[[], Any], Future]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -68,12 +71,6 @@ class FitWorker:
     def feed(self, packet: Input) -> None:
         """Takes a packet, or a set of packets that was assembled elsewhere."""
         with self._wake:
-            if len(self._queue) >= self._capacity:
-                # Calls are kept: somebody waits for them.
-                oldest = next((i for i, (_, second) in enumerate(self._queue) if not isinstance(second, Future)), None)
-                if oldest is not None:
-                    del self._queue[oldest]
-                    self.dropped += 1
             self._queue.append((time.perf_counter(), packet))
             self._wake.notify()
 
@@ -108,6 +105,8 @@ class FitWorker:
                     return
                 if isinstance(second, Future):
                     self._call(first, second)
+                elif self._is_too_late(second, first):
+                    self.dropped += 1
                 else:
                     self._step(second, first)
             if not self._queue:
@@ -115,6 +114,13 @@ class FitWorker:
                 self._step(None, None)
             self.busy_s += time.perf_counter() - started
             next_poll = time.monotonic() + self._poll_s
+
+    def _is_too_late(self, item: Input, queued_at: float) -> bool:
+        """Whether to drop it. The rest of an instant goes with its first packet: half an instant would be of less use than none."""
+        if time.perf_counter() - queued_at > self._max_wait_s:
+            self._dropped_stamps.append(item.stamp_ns)
+            return True
+        return bool(self._dropped_stamps) and any(abs(item.stamp_ns - stamp) < HALF_INSTANT_NS for stamp in self._dropped_stamps)
 
     def _call(self, function: Callable[[], Any], future: Future) -> None:
         if not future.set_running_or_notify_cancel():
