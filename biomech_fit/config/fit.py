@@ -21,23 +21,21 @@ class StreamConfig:
     )
     deadline_s: float = setting(0.040, "A frame set is closed at the latest this long after its first packet arrived.", unit="s", low=0.001, high=2.0)
     frame_rate_hz: float = setting(
-        60.0, "Frame rate that the cameras are expected to have; a recording's own rate wins over it.", unit="Hz", low=1.0, high=1000.0, restart=True
+        60.0, "Frame rate that the cameras are expected to have; a recording's own rate wins over it.", unit="Hz", low=1.0, high=1000.0
     )
     camera_timeout_s: float = setting(0.5, "A camera that has sent nothing for this long is no longer waited for.", unit="s", low=0.02, high=60.0)
-    max_people: int = setting(1, "Number of people tracked at once.", low=1, high=4, restart=True)
+    max_people: int = setting(1, "Number of people tracked at once.", low=1, high=4)
 
 
 @dataclass(frozen=True)
 class WindowConfig:
     """The sliding window of the fixed-lag smoother."""
 
-    frames: int = setting(32, "Number of frames in the window.", unit="frames", low=8, high=256, restart=True)
-    lag_s: float = setting(
-        0.25, "How far the smoothed output is behind the newest frame; at most the window's length.", unit="s", low=0.0, high=5.0, restart=True
-    )
-    iterations: int = setting(1, "Gauss-Newton iterations per new frame in steady state (warm start).", low=1, high=10, restart=True)
-    start_iterations: int = setting(20, "Gauss-Newton iterations when a track starts or is started anew.", low=1, high=200, restart=True)
-    damping: float = setting(1e-4, "Levenberg-Marquardt damping, relative to the diagonal of the normal equations.", low=0.0, high=1.0, restart=True)
+    frames: int = setting(32, "Number of frames in the window.", unit="frames", low=8, high=256)
+    lag_s: float = setting(0.25, "How far the smoothed output is behind the newest frame; at most the window's length.", unit="s", low=0.0, high=5.0)
+    iterations: int = setting(1, "Gauss-Newton iterations per new frame in steady state (warm start).", low=1, high=10)
+    start_iterations: int = setting(20, "Gauss-Newton iterations when a track starts or is started anew.", low=1, high=200)
+    damping: float = setting(1e-4, "Levenberg-Marquardt damping, relative to the diagonal of the normal equations.", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,7 @@ class NoiseConfig:
     """The detector's errors."""
 
     pixel_sigma_px: float = setting(4.0, "Standard deviation of a keypoint with confidence 1 along each pixel axis.", unit="px", low=0.1, high=100.0)
-    robust_kernel: str = setting(
-        "geman_mcclure", "Robust kernel of the reprojection residuals.", choices=("none", "huber", "cauchy", "geman_mcclure"), restart=True
-    )
+    robust_kernel: str = setting("geman_mcclure", "Robust kernel of the reprojection residuals.", choices=("none", "huber", "cauchy", "geman_mcclure"))
     robust_scale: float = setting(4.0, "Scale of the robust kernel, in standard deviations of a keypoint.", low=0.5, high=100.0)
     confidence_power: float = setting(1.0, "A keypoint's information is multiplied by its confidence to this power.", low=0.0, high=4.0)
     min_confidence: float = setting(0.1, "Keypoints with less confidence are not used.", low=0.0, high=1.0)
@@ -92,22 +88,16 @@ class PriorConfig:
 class RefineConfig:
     """The slow states: what is estimated besides the pose, how far it may be from the loaded values, and how fast it may change."""
 
-    cameras: bool = setting(True, "Estimate corrections of the cameras' positions and orientations.", restart=True)
-    scales: bool = setting(True, "Estimate the scales of the body's segments.", restart=True)
-    offsets: bool = setting(True, "Estimate the offsets of the keypoints.", restart=True)
-    clock: bool = setting(False, "Estimate a clock offset for each camera.", restart=True)
+    cameras: bool = setting(True, "Estimate corrections of the cameras' positions and orientations.")
+    scales: bool = setting(True, "Estimate the scales of the body's segments.")
+    offsets: bool = setting(True, "Estimate the offsets of the keypoints.")
+    clock: bool = setting(False, "Estimate a clock offset for each camera.")
     camera_rotation_std_deg: float = setting(0.7, "Prior standard deviation, per axis, of a camera's rotation error.", unit="deg", low=0.001, high=20.0)
     camera_translation_std_m: float = setting(0.03, "Prior standard deviation, per axis, of a camera's position error.", unit="m", low=0.0001, high=1.0)
     clock_std_s: float = setting(0.010, "Prior standard deviation of a camera's clock offset.", unit="s", low=0.0001, high=0.5)
-    camera_rotation_walk_deg: float = setting(
-        0.002, "Random walk of a camera's rotation, per axis and square root of a second.", unit="deg/sqrt(s)", low=0.0, high=5.0
+    memory_s: float = setting(
+        120.0, "What frames that left the window said of body and cameras is forgotten with this time constant.", unit="s", low=1.0, high=1e6
     )
-    camera_translation_walk_m: float = setting(
-        0.0001, "Random walk of a camera's position, per axis and square root of a second.", unit="m/sqrt(s)", low=0.0, high=0.5
-    )
-    scale_walk: float = setting(0.0002, "Random walk of a segment's scale per square root of a second.", unit="1/sqrt(s)", low=0.0, high=0.1)
-    offset_walk_m: float = setting(0.0002, "Random walk of a keypoint's offset, per axis and square root of a second.", unit="m/sqrt(s)", low=0.0, high=0.1)
-    clock_walk_s: float = setting(0.0001, "Random walk of a camera's clock offset per square root of a second.", unit="s/sqrt(s)", low=0.0, high=0.1)
 
 
 @dataclass(frozen=True)
@@ -149,7 +139,7 @@ class GaitConfig:
 class FitConfig:
     """All settings of the streaming fit."""
 
-    device: str = setting("auto", "Where the solver runs: auto takes a GPU if JAX has one.", choices=("auto", "cpu", "gpu"), restart=True)
+    device: str = setting("auto", "Where the solver runs: auto takes a GPU if JAX has one.", choices=("auto", "cpu", "gpu"))
     stream: StreamConfig = group(StreamConfig, "How single camera frames become frame sets.")
     window: WindowConfig = group(WindowConfig, "The sliding window of the fixed-lag smoother.")
     noise: NoiseConfig = group(NoiseConfig, "The detector's errors.")

@@ -24,7 +24,8 @@ def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda
         node: the node that gets them. Values given at its start win.
         settings: an instance, e.g. ``FitterNodeConfig()``.
         prefix: of all names, e.g. ``sim.``.
-        locked: why settings that need a new configuration cannot be set now, as the end of a sentence; None = they can.
+        locked: why settings that need a new configuration (all under ``fit.`` and those so marked) cannot be set now, as the end of a sentence;
+            None = they can.
 
     Raises:
         InputError: a value given at the start is not valid; names the parameter and the valid values.
@@ -45,7 +46,7 @@ def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda
             entry = entries.get(parameter.name)
             if entry is None:
                 continue
-            if entry.metadata["restart"] and reason is not None:
+            if reason is not None and (entry.metadata["restart"] or parameter.name.startswith("fit.")):
                 return SetParametersResult(successful=False, reason=f"Parameter {parameter.name} cannot be set {reason}.")
             try:
                 checked_value(entry, parameter.value, f"Parameter {parameter.name}")
