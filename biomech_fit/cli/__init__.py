@@ -1,3 +1,1 @@
 """The command line: biomech-fit."""
-
-from biomech_fit.config import threads as threads

@@ -1,3 +1,1 @@
 """Node executables."""
-
-from biomech_fit.config import threads as threads

@@ -1,0 +1,67 @@
+"""The front of the command line: help, versions, errors in one line, and which exit code they give."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from biomech_fit.cli import main as cli
+from biomech_fit.config.version import version
+from biomech_fit.core.errors import InputError
+
+
+def test_help_names_the_commands(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("simulate", "evaluate", "demo", "track"))
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.strip() == f"biomech-fit {version()}"
+
+
+@pytest.mark.parametrize("arguments", [[], ["trak"], ["simulate", "--nothing-like-it", "x"]])
+def test_wrong_usage_is_2(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_2(tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path / "none"), "--truth", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "none" in said and said.count("\n") == 1
+    assert cli.main(["simulate", str(tmp_path / "s"), "--cameras", "many"]) == 2
+    assert cli.main(["demo", "--seconds", "1", "-o", str(tmp_path / "d")]) == 2
+
+
+@pytest.mark.parametrize(("error", "code"), [(InputError("Bad."), 2), (KeyboardInterrupt(), 130), (None, 0)])
+def test_exit_codes(monkeypatch, error, code):
+    def run(args):
+        if error is not None:
+            raise error
+
+    module = types.SimpleNamespace(add_parser=lambda commands: commands.add_parser("bench"), run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    assert cli.main(["bench"]) == code
+
+
+def test_a_command_that_cannot_be_loaded_does_not_break_the_others(monkeypatch, capsys):
+    real = cli.importlib.import_module
+
+    def load(name):
+        if name.endswith(".simulate"):
+            raise ImportError("No module named 'tqdm'", name="tqdm")
+        return real(name)
+
+    monkeypatch.setattr(cli.importlib, "import_module", load)
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = capsys.readouterr()
+    assert "evaluate" in said.out and "tqdm" in said.err
