@@ -47,6 +47,8 @@ class SolverOptions:
     pose_std_factor: float = 1.0
     limit_std: float = 0.05
     damping: float = 1e-4
+    memory_s: float = 120.0
+    """What left the window is forgotten with this time constant."""
     linear_solver: str = "banded"
     has_distortion: bool = True
     has_fisheye: bool = False
@@ -282,11 +284,10 @@ class WindowSolver:
         root = jax.scipy.linalg.solve_triangular(factor, jnp.concatenate([matrix[:n, n:], vector[:n, None]], 1), lower=True)
         information = matrix[n:, n:] - root[:, :-1].T @ root[:, :-1]
         vector = vector[n:] - root[:, :-1].T @ root[:, -1]
-        # A random walk of variance q per second lowers the conditional information h of each slow state to h / (1 + q h dt).
-        walk = window.prior.walk * self.options.spacing_s * jnp.maximum(jnp.diag(information)[ORDER * n :], 0.0)
-        fade = jnp.ones(ORDER * n + m)
-        information = 0.5 * (information + information.T) * fade[:, None] * fade
-        return Head(information, vector * fade, jnp.concatenate([window.control[1:few].reshape(-1), window.slow]))
+        # Uniform forgetting: it keeps the null space of what was learned, which fading single states would not.
+        keep = jnp.float32(np.exp(-self.options.spacing_s / self.options.memory_s))
+        anchor = jnp.concatenate([window.control[1:few].reshape(-1), window.slow])
+        return Head(0.5 * keep * (information + information.T), keep * vector, anchor)
 
     # --- what comes out -------------------------------------------------------------------------------------------------------------------------
 

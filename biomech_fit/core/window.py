@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from biomech_fit.core import rotation, spline
@@ -46,8 +47,6 @@ class SlowPrior(NamedTuple):
     """(M,)"""
     precision: Array
     """(M, M)"""
-    walk: Array
-    """(M,) variance of the random walk per second."""
 
 
 class Head(NamedTuple):
@@ -82,15 +81,17 @@ class Window(NamedTuple):
     head: Head
 
 
-def empty_window(knots: int, frames: int, x: Array, reference: Array, cameras: int, keypoints: int, prior: SlowPrior, slow: Array) -> Window:
-    """A window without frames, standing at pose x (N,)."""
-    n, m = x.shape[0], slow.shape[0]
+def empty_window(knots: int, frames: int, x: np.ndarray, reference: np.ndarray, cameras: int, keypoints: int, prior: SlowPrior, slow: np.ndarray) -> Window:
+    """A window without frames, standing at pose x (N,). In numpy: a start must not compile anything."""
+    n, m = len(x), len(slow)
     size = ORDER * n + m
-    head = Head(jnp.zeros((size, size), x.dtype), jnp.zeros(size, x.dtype), jnp.concatenate([jnp.tile(x, ORDER), slow]))
+    head = Head(np.zeros((size, size), np.float32), np.zeros(size, np.float32), np.float32(np.concatenate([np.tile(x, ORDER), slow])))
     observed = Observations(
-        jnp.zeros((frames, cameras, keypoints, 2), x.dtype), jnp.zeros((frames, cameras, keypoints), x.dtype), jnp.zeros((frames, cameras), x.dtype)
+        np.zeros((frames, cameras, keypoints, 2), np.float32), np.zeros((frames, cameras, keypoints), np.float32), np.zeros((frames, cameras), np.float32)
     )
-    return Window(jnp.tile(x, (knots, 1)), reference, jnp.zeros(frames, x.dtype), jnp.zeros(frames, x.dtype), observed, slow, prior, head)
+    prior = SlowPrior(*(np.float32(a) for a in prior))
+    control = np.tile(np.float32(x), (knots, 1))
+    return Window(control, np.float32(reference), np.zeros(frames, np.float32), np.zeros(frames, np.float32), observed, np.float32(slow), prior, head)
 
 
 def append(window: Window, uv: Array, information: Array, delay: Array, u: Array) -> Window:

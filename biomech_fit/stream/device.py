@@ -1,11 +1,14 @@
-"""Where JAX runs, and its persistent compilation cache."""
+"""Where JAX runs, with how many BLAS threads, and its persistent compilation cache."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+from threadpoolctl import threadpool_limits
 
 from biomech_fit.core.errors import InputError
 
@@ -29,3 +32,29 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(base / "biomech_fit" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def use_one_blas_thread() -> None:
+    """Factorise the small blocks on one thread each. BLAS threads that spin for one another cost a hundredfold as soon as anything else runs."""
+    threadpool_limits(limits=1, user_api="blas")
+
+
+class CompilationCount:
+    """How many programs XLA has compiled since it was started."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, event: str, duration_s: float, **_: object) -> None:
+        self.count += event == "/jax/core/compile/backend_compile_duration"
+
+
+@contextmanager
+def count_compilations() -> Iterator[CompilationCount]:
+    """Counts compilations while it is entered."""
+    count = CompilationCount()
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        yield count
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)

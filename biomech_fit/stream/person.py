@@ -6,7 +6,6 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from biomech_fit.config.fit import FitConfig
@@ -19,7 +18,7 @@ from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.solver import Result, SolverOptions, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
-from biomech_fit.core.window import ORDER, Head, SlowPrior, Window, empty_window
+from biomech_fit.core.window import ORDER, SlowPrior, Window, empty_window
 from biomech_fit.stream.association import Views
 
 KNOT_SPACING_S = 1 / 30
@@ -63,6 +62,7 @@ def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera
         pose_std_factor=config.priors.pose_std_factor,
         limit_std=config.priors.joint_limit_std_rad,
         damping=config.window.damping,
+        memory_s=config.refine.memory_s,
         linear_solver="banded" if backend == "cpu" else "dense",
         has_distortion=distorted,
         has_fisheye=fisheye,
@@ -90,22 +90,18 @@ class PersonTracker:
     def _static_prior(self) -> SlowPrior:
         layout, refine, priors = self.layout, self.config.refine, self.config.priors
         precision = np.zeros((layout.size, layout.size))
-        walk = np.zeros(layout.size)
         scales = self.body.scale_precision / priors.scale_std_factor**2 if refine.scales else _PINNED * np.eye(layout.n_scales)
         precision[layout.scales, layout.scales] = scales
         model_default = np.median(self.body.keypoint_offset_std) if len(self.body.keypoint_offset_std) else 1.0
         offset_std = self.body.keypoint_offset_std * (priors.keypoint_offset_std_m / model_default)
         offsets = np.repeat(1 / offset_std**2, 3) if refine.offsets else np.full(3 * layout.n_keypoints, _PINNED)
         precision[layout.offsets, layout.offsets] = np.diag(offsets)
-        walk[layout.scales], walk[layout.offsets] = refine.scale_walk**2, refine.offset_walk_m**2
         if layout.n_cameras:
             turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
             one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] if refine.cameras else np.full(6, _PINNED)
             one = np.r_[one, clock**-2 if refine.clock else _PINNED]
             precision[layout.cameras, layout.cameras] = np.diag(np.tile(one, layout.n_cameras)) + rig_gauge(self.cameras, one)
-            pace = np.r_[np.full(3, np.deg2rad(refine.camera_rotation_walk_deg)), np.full(3, refine.camera_translation_walk_m), refine.clock_walk_s]
-            walk[layout.cameras] = np.tile(pace, layout.n_cameras) ** 2
-        return SlowPrior(np.zeros(layout.size), precision, walk)
+        return SlowPrior(np.zeros(layout.size), precision)
 
     def set_subject(self, scales: np.ndarray, scale_std: np.ndarray, offsets: np.ndarray, offset_std: np.ndarray) -> None:
         """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their standard deviations become the prior."""
@@ -114,7 +110,7 @@ class PersonTracker:
         mean[layout.scales], mean[layout.offsets] = scales, offsets.reshape(-1)
         precision[layout.scales, layout.scales] = np.diag(1 / np.maximum(scale_std, 1e-4) ** 2)
         precision[layout.offsets, layout.offsets] = np.diag(1 / np.maximum(offset_std.reshape(-1), 1e-4) ** 2)
-        self._prior = SlowPrior(mean, precision, self._prior.walk)
+        self._prior = SlowPrior(mean, precision)
         self.forget()
 
     def forget(self, cameras: bool = True) -> None:
@@ -134,14 +130,18 @@ class PersonTracker:
         self._pixels: list[tuple[int, np.ndarray]] = []
         self.frames = 0
 
-    def _head(self) -> Head:
-        """What earlier tracks learned beyond the static prior, as a prior on the slow states alone."""
+    def _learned(self) -> np.ndarray:
+        """Information of a head that knows what earlier tracks learned of the slow states beyond the static prior, and nothing of the pose."""
         n, m = self.body.mj_model.nv, self.layout.size
         learned = np.linalg.inv(self.slow.covariance) - self._prior.precision
         value, vector = np.linalg.eigh(0.5 * (learned + learned.T))
         information = np.zeros((ORDER * n + m, ORDER * n + m), np.float32)
         information[ORDER * n :, ORDER * n :] = (vector * np.maximum(value, 0.0)) @ vector.T
-        return Head(jnp.asarray(information), jnp.zeros(ORDER * n + m, jnp.float32), jnp.zeros(ORDER * n + m, jnp.float32))
+        return information
+
+    def _empty(self, x: np.ndarray, reference: np.ndarray, slow: np.ndarray) -> Window:
+        options = self.options
+        return empty_window(options.knots, options.frames, x, reference, len(self.cameras), self.layout.n_keypoints, self._prior, slow)
 
     def corrected_cameras(self) -> list[Camera]:
         """The cameras with the corrections estimated so far."""
@@ -162,19 +162,15 @@ class PersonTracker:
         if usable.sum() < self.config.track.min_start_keypoints:
             return None
         with jax.default_device(self._device):
-            found = jax.device_get(self._starter.find(jnp.asarray(np.where(usable[:, None], points, 0.0), jnp.float32), jnp.asarray(usable, jnp.float32)))
+            found = jax.device_get(self._starter.find(np.float32(np.where(usable[:, None], points, 0.0)), np.float32(usable)))
             if not np.isfinite(found.x).all() or found.error_m > MAX_START_ERROR_M:
                 return None
             slow = self.slow.mean.copy()
             if np.allclose(slow[self.layout.scales], self._prior.mean[self.layout.scales]) and not self._prior.mean[self.layout.scales].any():
                 slow[self.layout.scales] = found.scales if self.config.refine.scales else 0.0
-            prior = SlowPrior(*(jnp.asarray(a, jnp.float32) for a in self._prior))
-            window = empty_window(
-                self.options.knots, self.options.frames, jnp.asarray(found.x), jnp.asarray(found.reference), *views.confidence.shape, prior, jnp.asarray(slow, jnp.float32)
-            )
-            head = self._head()
-            anchor = jnp.concatenate([window.head.anchor[: -self.layout.size], jnp.asarray(self.slow.mean, jnp.float32)])
-            self.window = window._replace(head=head._replace(anchor=anchor))
+            window = self._empty(found.x, found.reference, slow)
+            anchor = np.concatenate([window.head.anchor[: -self.layout.size], np.float32(self.slow.mean)])
+            self.window = window._replace(head=window.head._replace(information=self._learned(), anchor=anchor))
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
         self.frames = 0
         newest, _, result = self.take(stamp_ns, views, Status.OK, np.zeros(len(self.cameras)), self.config.window.start_iterations, START_WIDEN)
@@ -247,12 +243,8 @@ class PersonTracker:
         """Run every compiled function once on the real shapes."""
         cameras, k = len(self.cameras), self.layout.n_keypoints
         with jax.default_device(self._device):
-            points = jnp.asarray(self._starter.template, jnp.float32)
-            found = self._starter.find(points, jnp.ones(k, jnp.float32))
-            prior = SlowPrior(*(jnp.asarray(a, jnp.float32) for a in self._prior))
-            slow = jnp.asarray(self.slow.mean, jnp.float32)
-            self.window = empty_window(self.options.knots, self.options.frames, found.x, found.reference, cameras, k, prior, slow)
-            self.window = self.solver.shift(self.window)
+            found = jax.device_get(self._starter.find(np.float32(self._starter.template), np.ones(k, np.float32)))
+            self.window = self.solver.shift(self._empty(found.x, found.reference, self.slow.mean))
             self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), self.options.knots - 3.5, 0, 1, 1.0)
         self.drop()
 

@@ -23,7 +23,7 @@ from biomech_fit.core.segments import segment_lengths
 from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, PoseEstimate, Status
 from biomech_fit.stream.assembler import Assembler
 from biomech_fit.stream.association import Views, cleaned, find_person, follow
-from biomech_fit.stream.device import choose_device, use_compilation_cache
+from biomech_fit.stream.device import choose_device, use_compilation_cache, use_one_blas_thread
 from biomech_fit.stream.person import PersonTracker
 
 RMS_MEMORY_FRAMES = 60
@@ -70,6 +70,7 @@ class FitPipeline:
             )
         self._body = _restricted(body, self._mapped)
         use_compilation_cache()
+        use_one_blas_thread()
         self._tracker = PersonTracker(self._body, self._mapped, self.cameras, config, config.stream.frame_rate_hz, choose_device(config.device))
         self._given_subject = subject
         self._take_subject()

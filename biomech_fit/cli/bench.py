@@ -1,0 +1,156 @@
+"""`biomech-fit bench`: latency and throughput of the solver on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+SETS = {17: "coco_17", 25: "body_25", 26: "halpe_26", 87: "movi_87"}
+"""Keypoint sets that the bench can simulate, by their number of keypoints."""
+DEFAULT_CASES = ((8, 26, 32), (8, 87, 32))
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the sub-command."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="latency and throughput of this machine",
+        description="Times every new frame of a moving window, from the last camera's keypoints handed in to the result on the host, and prints one JSON object.",
+    )
+    parser.add_argument("--cameras", type=int, help="number of cameras (default 8)")
+    parser.add_argument("--keypoints", type=int, help=f"number of keypoints: {', '.join(map(str, SETS))} (default: 26 and 87)")
+    parser.add_argument("--window", type=int, help="frames in the window (default 32)")
+    parser.add_argument("--people", type=int, default=1, help="people; this version tracks 1")
+    parser.add_argument("--seconds", type=float, default=10.0, help="simulated seconds at 60 Hz per case (default 10)")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where the solver runs (default auto)")
+    parser.add_argument("--no-cold-start", action="store_true", help="leave out the start with an empty compilation cache, which takes half a minute")
+    parser.add_argument("--only-start", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the JSON object."""
+    from biomech_fit.core.errors import InputError
+
+    if args.keypoints is not None and args.keypoints not in SETS:
+        raise InputError(f"--keypoints must be one of {', '.join(map(str, SETS))}, not {args.keypoints}.")
+    if args.people != 1:
+        raise InputError(f"--people must be 1 in this version, not {args.people}.")
+    if not 2 <= (args.cameras or 8) <= 32 or not 8 <= (args.window or 32) <= 256 or not 1 <= args.seconds <= 600:
+        raise InputError("--cameras must be within 2 and 32, --window within 8 and 256, and --seconds within 1 and 600.")
+    chosen = any(a is not None for a in (args.cameras, args.keypoints, args.window))
+    cases = ((args.cameras or 8, args.keypoints or 26, args.window or 32),) if chosen else DEFAULT_CASES
+    if args.only_start:
+        print(json.dumps({"ready_s": _ready(*cases[0], args.device)}))
+        return 0
+    out: dict[str, Any] = {}
+    if not args.no_cold_start:
+        out["ready_cold_s"], out["ready_warm_s"] = _starts(cases[0], args.device)
+    out["cases"] = [_case(*case, args.seconds, args.device) for case in cases]
+    import jax
+
+    from biomech_fit.stream.device import choose_device
+
+    device = choose_device(args.device)
+    out["device"] = f"{device.device_kind} ({platform.processor() or platform.machine()})" if device.platform != "cpu" else f"cpu: {_cpu_name()}"
+    out["jax"] = jax.__version__
+    out["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(json.dumps(out, indent=2))
+    return 0
+
+
+def _pipeline(cameras: int, keypoints: int, window: int, seconds: float, device: str):
+    """A simulation and the pipeline for it."""
+    from biomech_fit.config import FitConfig
+    from biomech_fit.formats.model import load_body_model
+    from biomech_fit.sim.config import SimConfig
+    from biomech_fit.sim.simulate import simulate
+    from biomech_fit.stream.pipeline import FitPipeline
+
+    simulation = simulate(SimConfig(seconds=seconds, cameras=cameras, keypoint_set=SETS[keypoints]))
+    config = FitConfig(device=device)
+    config = replace(config, window=replace(config.window, frames=window))
+    body = load_body_model(None, simulation.keypoint_set)
+    return simulation, FitPipeline(body, simulation.cameras, simulation.keypoint_set, config)
+
+
+def _case(cameras: int, keypoints: int, window: int, seconds: float, device: str) -> dict[str, Any]:
+    import numpy as np
+
+    from biomech_fit.stream.device import count_compilations
+
+    simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device)
+    pipeline.compile()
+    times: list[float] = []
+    with count_compilations() as compilations:
+        for packet in simulation.packets():
+            began = time.perf_counter()
+            pipeline.feed_keypoints(packet)
+            results = pipeline.poll()
+            if any(r.causal is not None for r in results):
+                times.append(1e3 * (time.perf_counter() - began))
+    steady = np.array(times[2 * window :])
+    p50, p95, p99 = (round(float(np.percentile(steady, q)), 2) for q in (50, 95, 99))
+    return {
+        "cameras": cameras,
+        "keypoints": keypoints,
+        "window": window,
+        "people": 1,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "frames": len(steady),
+        "recompilations": compilations.count,
+    }
+
+
+def _ready(cameras: int, keypoints: int, window: int, device: str) -> float:
+    """Seconds from the process's start to ready: imports, model, compilation."""
+    _, pipeline = _pipeline(cameras, keypoints, window, 1.0, device)
+    pipeline.compile()
+    return time.time() - _process_start()
+
+
+def _process_start() -> float:
+    import os
+
+    with open("/proc/self/stat") as f:
+        ticks = int(f.read().rsplit(")", 1)[1].split()[19])
+    with open("/proc/uptime") as f:
+        uptime = float(f.read().split()[0])
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _starts(case: tuple[int, int, int], device: str) -> tuple[float, float]:
+    """Start in a new process with an empty compilation cache, and again with the cache it left."""
+    import os
+    import tempfile
+
+    cameras, keypoints, window = case
+    command = [sys.executable, "-m", "biomech_fit.cli.main", "bench", "--only-start", "--device", device]
+    command += ["--cameras", str(cameras), "--keypoints", str(keypoints), "--window", str(window)]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
+        seconds = []
+        for _ in range(2):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            seconds.append(round(float(json.loads(done.stdout)["ready_s"]), 2))
+    return seconds[0], seconds[1]
+
+
+def _cpu_name() -> str:
+    import os
+
+    try:
+        with open("/proc/cpuinfo") as f:
+            name = next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
