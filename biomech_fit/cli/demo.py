@@ -155,7 +155,8 @@ class Processes:
                     code = process.poll()
                     if code is not None and (code != 0 or other == name) and not any(words in line for line in self._lines[name]):
                         self._news.wait(0.5)  # the reader may still have its last words
-                        last = next((line for line in reversed(self._lines[other]) if line), "it said nothing")
+                        said = [line for line in self._lines[other] if line] or ["it said nothing"]
+                        last = next((line.split("]: ")[-1] for line in reversed(said) if line.startswith("[ERROR]")), said[-1])
                         raise InputError(f"The {other} node ended (exit code {code}): {last} ({self._logs / other}.log)")
                 if time.monotonic() > end:
                     raise InputError(f"The {name} node did not get as far as '{words}' within {seconds:g} s; see {self._logs / name}.log.")

@@ -57,15 +57,11 @@ class FitterNode(LifecycleNode):
         self._slow_timer: Any = None
         self._jump_handle: Any = None
         self.diagnostics = Diagnostics(self)
-        self._declare()
+        # The values of the file that `config` names become the defaults, so that what is given as a parameter wins over it.
+        given: dict[str, Parameter] = self._parameter_overrides
+        path = given["config"].value if "config" in given else ""
+        parameters.declare(self, FitterNodeConfig(fit=load_config(path) if path else FitConfig()), self._locked)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
-
-    def _declare(self) -> None:
-        """The values of the file that `config` names become the defaults, so that what is given as a parameter wins over it."""
-        overrides: dict[str, Parameter] = self._parameter_overrides
-        path = overrides["config"].value if "config" in overrides else ""
-        fit = load_config(path) if path else FitConfig()
-        parameters.declare(self, FitterNodeConfig(fit=fit), self._locked)
 
     def _locked(self) -> str | None:
         return None if self._pipeline is None else "while the node is configured; deactivate and clean it up first"
@@ -91,7 +87,7 @@ class FitterNode(LifecycleNode):
             self.get_logger().error(f"The fit could not be set up: {type(error).__name__}: {error}")
             return FAILURE
         self._setup, self._inputs, self._pipeline, self._outputs = setup, inputs, pipeline, outputs
-        self._triggers = FitterServices(self, setup, lambda: self._worker, lambda: self.get_parameter("save_directory").value, self._restarted)
+        self._triggers = FitterServices(self, setup, lambda: self._worker, lambda: self.get_parameter("save_directory").value, outputs.restart)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -112,7 +108,7 @@ class FitterNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """What is still in the window is given out first."""
-        self._stop()
+        self.close()
         if self._pipeline is not None and self._outputs is not None:
             try:
                 self._outputs.results(self._pipeline.flush())
@@ -126,21 +122,18 @@ class FitterNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._stop()
+        self.close()
         self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured."""
-        self._stop()
+        self.close()
         self._release()
         return SUCCESS
 
     def close(self) -> None:
-        """Ends the worker; at the end of the process."""
-        self._stop()
-
-    def _stop(self) -> None:
+        """Ends receiving and the worker; at the end of the process, too."""
         if self._inputs is not None:
             self._inputs.unsubscribe()
         if self._slow_timer is not None:
@@ -165,15 +158,11 @@ class FitterNode(LifecycleNode):
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
-    def _restarted(self) -> None:
-        if self._outputs is not None:
-            self._outputs.restart()
-
     def _clock_went_back(self) -> None:
         self.diagnostics.problem("clock", "The clock went back; the fit is started anew.")
-        if self._worker is not None:
+        if self._worker is not None and self._outputs is not None:
             self._worker.call(self._pipeline.reset)
-        self._restarted()
+            self._outputs.restart()
 
     def _publish_slow(self) -> None:
         """Asks the worker for the slow states; it publishes them between two frames."""
