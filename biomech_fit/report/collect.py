@@ -135,8 +135,6 @@ def coordinate_is_angle(body: BodyModel) -> np.ndarray:
 
 def _delayed(event: GaitEvent, lag_s: float) -> GaitEvent:
     """The event with the lag of the trajectory that it was found on in its delay."""
-    from dataclasses import replace
-
     return replace(event, detection_delay_s=event.detection_delay_s + lag_s) if lag_s else event
 
 

@@ -14,7 +14,8 @@ h1 { font-size: 1.6em; margin-bottom: 0.1em; } h2 { font-size: 1.2em; margin: 2e
 p.sub { color: #666; margin-top: 0; } img { max-width: 100%; height: auto; } figure { margin: 0.6em 0; } figcaption { color: #555; font-size: 0.92em; }
 table { border-collapse: collapse; margin: 0.6em 0; font-variant-numeric: tabular-nums; } th, td { padding: 0.25em 0.9em 0.25em 0; text-align: right; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 1px solid #999; } tbody tr:nth-child(even) { background: #f6f6f4; }
-.tiles { display: flex; flex-wrap: wrap; gap: 0.8em; margin: 1em 0; } .tile { background: #f4f4f1; border-radius: 6px; padding: 0.6em 1em; min-width: 9em; }
+.tiles { display: grid; grid-template-columns: repeat(3, 1fr); gap: 0.8em; margin: 1em 0; }
+.tile { background: #f4f4f1; border-radius: 6px; padding: 0.6em 1em; }
 .tile b { display: block; font-size: 1.35em; } .tile span { color: #666; font-size: 0.88em; }
 .notice { background: #fff6dd; padding: 0.4em 0.8em; border-radius: 4px; }
 .columns { display: flex; flex-wrap: wrap; gap: 3em; }

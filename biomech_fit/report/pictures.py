@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from biomech_fit.core.types import STATUS_SENTENCE, EventType, Side, Status
 from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult
@@ -50,6 +52,7 @@ def joint_angles(result: TrackResult) -> Figure | None:
         low, high = axis.get_ylim()
         if high - low < 10:  # a flat curve shall look flat
             axis.set_ylim((low + high) / 2 - 5, (low + high) / 2 + 5)
+        axis.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 3, 5, 6, 10]))
         _contacts(axis, result)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
@@ -101,7 +104,7 @@ def _contacts(axis, result: TrackResult) -> None:
 
 
 def gait_events(result: TrackResult) -> Figure | None:
-    """Heights of heels and toes over time with initial and final contacts."""
+    """Heights of heels and toes over time; initial contacts on the heel's curve, final contacts on the toe's (the heel's where there is no toe)."""
     points = {}
     for side in "LR":
         for part, names in (("heel", ("Heel", "Ankle")), ("toe", ("BigToe", "Toe"))):
@@ -118,23 +121,31 @@ def gait_events(result: TrackResult) -> Figure | None:
     axes = figure.subplots(2, 1, sharex=True, sharey=True)
     for axis, side, word, colour, code in zip(axes, "LR", ("left", "right"), (LEFT, RIGHT), (Side.LEFT, Side.RIGHT), strict=True):
         heel = 100 * points[side, "heel"]
-        axis.plot(result.time_s, heel, color=colour, lw=1.8, label="heel")
+        toe = 100 * points.get((side, "toe"), points[side, "heel"])
+        axis.plot(result.time_s, heel, color=colour, lw=1.8)
         if (side, "toe") in points:
-            axis.plot(result.time_s, 100 * points[side, "toe"], color=colour, lw=0.9, alpha=0.6, label="toe")
-        for kind, marker, label in ((EventType.INITIAL_CONTACT, "v", "initial contact"), (EventType.FINAL_CONTACT, "^", "final contact")):
+            axis.plot(result.time_s, toe, color=colour, lw=0.9, alpha=0.6)
+        for kind, marker, curve in ((EventType.INITIAL_CONTACT, "v", heel), (EventType.FINAL_CONTACT, "^", toe)):
             times = np.array([(e.stamp_ns - result.zero_ns) * 1e-9 for e in result.smoothed.events if e.side == code and e.type == kind])
-            good = np.isfinite(heel)
+            good = np.isfinite(curve)
             if times.size and good.sum() > 1:
-                height = np.interp(times, result.time_s[good], heel[good])
-                axis.plot(times, height, marker, color="black", mfc="white" if marker == "^" else "black", ms=6, label=label)
+                height = np.interp(times, result.time_s[good], curve[good])
+                axis.plot(times, height, marker, color="black", mfc="white" if marker == "^" else "black", ms=6)
         events = [e for e in result.smoothed.events if e.side == code]
         for start, end in _stances(events):
             axis.axvspan((start - result.zero_ns) * 1e-9, (end - result.zero_ns) * 1e-9, color=colour, alpha=0.07, lw=0)
-        axis.set_title(f"{word} foot (shaded: stance between detected events)")
+        axis.set_title(f"{word} foot")
         axis.set_ylabel("height (cm)")
-        axis.legend(loc="upper right", ncols=4)
-        axis.margins(x=0, y=0.15)
+        axis.margins(x=0, y=0.08)
     axes[-1].set_xlabel("time (s)")
+    handles = [
+        Line2D([], [], color=MIDDLE, lw=1.8, label="heel"),
+        Line2D([], [], color=MIDDLE, lw=0.9, alpha=0.6, label="toe"),
+        Line2D([], [], marker="v", ls="", color="black", ms=6, label="initial contact"),
+        Line2D([], [], marker="^", ls="", color="black", mfc="white", ms=6, label="final contact"),
+        Patch(color=lighter(MIDDLE, 0.85), label="stance"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=5)
     return figure
 
 
@@ -177,6 +188,7 @@ def status_timeline(result: TrackResult) -> Figure | None:
     axes[1].set_ylim(-0.2, len(result.cameras_loaded) + 0.4)
     axes[1].set_title(f"cameras with at least 4 keypoints of the person (confidence ≥ {CONFIDENCE_THRESHOLD})")
     axes[1].set_ylabel("cameras")
+    axes[1].yaxis.set_major_locator(MaxNLocator(4, integer=True))
     for before, colour, label in ((True, "#9a9a9a", "loaded cameras"), (False, "#1b7f4b", "refined cameras")):
         axes[2].plot(time, _nanmedian(result.errors_px(before).reshape(len(time), -1)), color=colour, lw=1, label=label)
     top = max(line.get_ydata()[np.isfinite(line.get_ydata())].max(initial=1.0) for line in axes[2].lines)
@@ -184,7 +196,7 @@ def status_timeline(result: TrackResult) -> Figure | None:
     axes[2].set_title("median reprojection error")
     axes[2].set_ylabel("px")
     axes[2].set_xlabel("time (s)")
-    axes[2].legend(loc="upper right", ncols=2)
+    axes[2].legend(loc="upper right", ncols=2, frameon=True, framealpha=0.8, edgecolor="none")
     for axis in axes:
         axis.set_xlim(time[0] - period / 2, time[-1] + period / 2)
     return figure
@@ -208,7 +220,7 @@ def latency(result: TrackResult) -> Figure | None:
     values = 1e3 * result.latency_s[np.isfinite(result.latency_s)]
     if not values.size:
         return None
-    figure = new_figure(6.5, 3.2)
+    figure = new_figure(8.5, 3.2)
     axis = figure.subplots()
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
     top = max(1.3 * p99, 1e-3)
@@ -220,5 +232,6 @@ def latency(result: TrackResult) -> Figure | None:
     axis.set_xlim(0, top)
     axis.set_xlabel("latency (ms); frames beyond the axis are in the last bar")
     axis.set_ylabel("frames")
-    axis.legend()
+    axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    figure.legend(loc="outside right upper")
     return figure

@@ -76,6 +76,10 @@ def _overlay(axis, result: TrackResult, camera: int, frame: int) -> None:
     axis.add_patch(Rectangle((0, 0), model.width, model.height, fc="#f4f4f1", ec="#555555", lw=0.8, zorder=0))
     points = np.concatenate([observed[sure], fitted[np.isfinite(fitted).all(1)]])
     if len(points):
+        # The body through the loaded camera is shown whole, unless it is so far off that the person would become small.
+        far = before[np.isfinite(before).all(1)]
+        if len(far) and np.linalg.norm(far.mean(0) - points.mean(0)) < 0.5 * np.ptp(points, axis=0).max():
+            points = np.concatenate([points, far])
         low, high = points.min(0), points.max(0)
         centre, half = (low + high) / 2, 0.58 * max(*(high - low), 60)
         axis.set_xlim(centre[0] - half * 1.25, centre[0] + half * 1.25)
@@ -100,12 +104,15 @@ def gc_curves(result: TrackResult) -> Figure | None:
     x = np.linspace(0, top, 121)
     figure = new_figure(11, 4.0)
     left, right = figure.subplots(1, 2, sharey=True)
-    for errors, colour, label in ((before, BEFORE, "loaded calibration"), (after, AFTER, "refined cameras")):
-        left.plot(x, _curve(errors, x), color=colour, lw=2.2, label=label)
+    for errors, colour, label, line in ((before, BEFORE, "loaded calibration", "--"), (after, AFTER, "refined cameras", "-")):
+        # Dashed and on top: where both are alike, both are to be seen.
+        left.plot(x, _curve(errors, x), color=colour, lw=2.2, label=label, ls=line, zorder=3 if line == "--" else 2)
         for limit in (5.0, 10.0):
             share = gc_share(errors, limit)
             left.plot(limit, share, "o", color=colour, ms=5)
-            left.annotate(f"GC$_{{{limit:.0f}}}$ {share:.2f}", (limit, share), xytext=(6, -11), textcoords="offset points", color=colour, fontsize=8)
+            where = (8, -10) if line == "-" else (-8, 6)
+            side = "left" if line == "-" else "right"
+            left.annotate(f"GC$_{{{limit:.0f}}}$ {share:.2f}", (limit, share), xytext=where, ha=side, textcoords="offset points", color=colour, fontsize=8)
     left.set_title("all cameras")
     left.legend(loc="lower right")
     for c, camera in enumerate(result.cameras_loaded):
@@ -138,7 +145,7 @@ def scene(result: TrackResult) -> Figure | None:
         tracked = np.flatnonzero(np.isfinite(joints).any((1, 2))) if len(joints) else tracked
     if not len(tracked) and not result.cameras_refined:
         return None
-    figure = Figure(figsize=(10, 6))
+    figure = Figure(figsize=(10, 6.2))
     axis: Any = figure.add_axes((0.0, 0.0, 1.0, 1.0), projection="3d", computed_zorder=False)
     corners = [camera_centre(c) for c in result.cameras_refined]
     for share in np.linspace(0, 1, 5) if len(tracked) else ():
@@ -157,16 +164,17 @@ def scene(result: TrackResult) -> Figure | None:
         _frustum(axis, loaded, size, BEFORE, 0.8)
         _frustum(axis, refined, size, CAMERA_COLOURS[c % len(CAMERA_COLOURS)], 1.4)
         x, y, z = camera_centre(refined)
-        axis.text(x, y, z + 0.6 * size, refined.name, fontsize=8, ha="center", color=CAMERA_COLOURS[c % len(CAMERA_COLOURS)])
+        axis.text(x, y, z + 0.9 * size, refined.name, fontsize=8, ha="center", color=CAMERA_COLOURS[c % len(CAMERA_COLOURS)], zorder=6)
     for k, (colour, letter) in enumerate(zip(("#c2352b", "#1b7f4b", "#1f5fa8"), "xyz", strict=True)):
         tip = np.eye(3)[k] * 0.8 * size * 2
         axis.plot(*np.stack([np.zeros(3), tip], 1), color=colour, lw=2, zorder=2)
         axis.text(*(1.15 * tip), letter, color=colour, fontsize=9)
     low, high = span.min(0) - size, span.max(0) + size
+    low[2] = min(span[:, 2].min(), 0.0)  # the floor is where the person stands
     axis.set_xlim(low[0], high[0])
     axis.set_ylim(low[1], high[1])
-    axis.set_zlim(min(low[2], 0), high[2])
-    axis.set_box_aspect((high[0] - low[0], high[1] - low[1], high[2] - min(low[2], 0)), zoom=1.12)
+    axis.set_zlim(low[2], high[2])
+    axis.set_box_aspect(high - low, zoom=1.25)
     axis.set_xlabel("x (m)")
     axis.set_ylabel("y (m)")
     axis.set_zlabel("z (m)")
