@@ -26,7 +26,7 @@ def rig_gauge(cameras: Sequence[Camera], information: np.ndarray) -> np.ndarray:
     for c, (camera, arm) in enumerate(zip(cameras, arms, strict=True)):
         directions[c, 3:6, :3] = np.eye(3)
         directions[c, :3, 3:6] = -camera.rotation
-        directions[c, 3:6, 3:6] = np.cross(np.eye(3), arm)
+        directions[c, 3:6, 3:6] = np.cross(np.eye(3), arm).T  # column j: axis j x arm
         directions[c, 3:6, 6] = arm
     flat = directions.reshape(-1, 7)
     weighted = flat * np.tile(information, len(cameras))[:, None]
