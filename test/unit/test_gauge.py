@@ -1,0 +1,76 @@
+"""The gauge of a rig: its seven directions are invisible in pixels, and held; everything else is free."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from core_example import ring, turn
+
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.gauge import STIFFNESS, rig_gauge
+from biomech_fit.core.residuals import CAMERA_STATES
+
+OWN = np.r_[np.full(3, 80.0**2), np.full(3, 30.0**2), 100.0**2]
+STEP = 1e-6
+
+
+def motions(cameras: list[Camera], step: float = STEP) -> list[tuple[list[Camera], np.ndarray, np.ndarray, np.ndarray]]:
+    """Small similarity motions of the world about the rig's centre: the moved cameras, (A, b) of the points p -> A p + b, and states (C, 7) per step."""
+    centre = np.mean([c.centre for c in cameras], 0)
+    out = []
+    for i in range(7):
+        a, b = np.eye(3), np.zeros(3)
+        if i < 3:
+            b = step * np.eye(3)[i]
+        elif i < 6:
+            a = turn(step * np.eye(3)[i - 3])
+        else:
+            a = (1 + step) * np.eye(3)
+        if i >= 3:
+            b = centre - a @ centre
+        turned = a / np.cbrt(np.linalg.det(a))
+        new, states = [], np.zeros((len(cameras), CAMERA_STATES))
+        for c, camera in enumerate(cameras):
+            rotation = camera.rotation @ turned.T
+            new.append(replace(camera, rotation=rotation, translation=-rotation @ (a @ camera.centre + b)))
+            change = rotation @ camera.rotation.T  # exp(w)
+            states[c, :3] = 0.5 * np.array([change[2, 1] - change[1, 2], change[0, 2] - change[2, 0], change[1, 0] - change[0, 1]])
+            states[c, 3:6] = a @ camera.centre + b - camera.centre
+        out.append((new, a, b, states / step))
+    return out
+
+
+def test_moving_cameras_and_points_together_changes_no_pixel() -> None:
+    cameras = ring(4)
+    points = np.array([0, 0, 1]) + np.random.default_rng(0).uniform(-0.8, 0.8, (20, 3))
+    for new, a, b, _ in motions(cameras, 0.05):
+        for before, after in zip(cameras, new, strict=True):
+            np.testing.assert_allclose(after.project(points @ a.T + b), before.project(points), atol=1e-8)
+
+
+def test_the_gauge_holds_those_directions_and_only_those() -> None:
+    cameras = ring(4)
+    gauge = rig_gauge(cameras, OWN)
+    assert gauge.shape == (28, 28)
+    np.testing.assert_allclose(gauge, gauge.T, rtol=1e-9, atol=1e-6 * np.abs(gauge).max())
+    directions = np.stack([states.reshape(-1) for *_, states in motions(cameras)], 1)
+    metric = np.tile(OWN, len(cameras))
+    held = directions.T @ gauge @ directions
+    np.testing.assert_allclose(held, STIFFNESS * directions.T @ (metric[:, None] * directions), rtol=1e-4, atol=1e-4 * np.abs(held).max())
+    # What is orthogonal to them in the prior's metric, and every clock, costs nothing.
+    free = np.random.default_rng(1).standard_normal((28, 5))
+    free -= directions @ np.linalg.solve(directions.T @ (metric[:, None] * directions), directions.T @ (metric[:, None] * free))
+    scale = np.einsum("ik,i,ik->k", free, metric, free)
+    assert np.all(np.einsum("ik,ij,jk->k", free, gauge, free) < 1e-5 * STIFFNESS * scale)
+    assert np.linalg.matrix_rank(gauge, tol=1e-6 * np.abs(gauge).max()) == 7
+    assert not gauge[6::CAMERA_STATES].any()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_cameras_have_a_gauge_too(count: int) -> None:
+    gauge = rig_gauge(ring(count), OWN)
+    assert np.isfinite(gauge).all()
+    assert np.linalg.eigvalsh(0.5 * (gauge + gauge.T)).min() > -1e-6 * np.abs(gauge).max()
+    assert np.linalg.matrix_rank(gauge, tol=1e-9 * np.abs(gauge).max()) == (6 if count == 1 else 7)
