@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -91,6 +91,8 @@ class GaitNode(Node):
             if not math.isfinite(float(event.position.sum())):
                 self.diagnostics.problem("gait", "A gait event without a position was not published.", "error")
                 continue
+            # The smoothed state itself has seen lag_s of later frames.
+            event = replace(event, detection_delay_s=event.detection_delay_s + state.lag_s)
             self._events.publish(gait_event_msg(event, frame_id=frame, subject=state.subject))
             markers.append(event_marker(event, self._event_count % MARKER_NUMBERS, frame, self.settings.marker_lifetime_s))
             self._event_count += 1

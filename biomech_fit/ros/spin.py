@@ -8,10 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.context import Context
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from biomech_fit.core.errors import InputError
+
+
+def make_executor(context: Context | None = None) -> Executor:
+    """The events executor where rclpy has one: it does not rebuild a wait set for every message. Its spin_once works; its spin() may deliver nothing."""
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+    except ImportError:
+        return SingleThreadedExecutor(context=context)
+    return EventsExecutor(context=context)
 
 
 def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
@@ -24,7 +34,7 @@ def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args)
         node = make()
-        executor = SingleThreadedExecutor()
+        executor = make_executor()
         executor.add_node(node)
         while rclpy.ok() and not getattr(node, "finished", False):
             executor.spin_once(timeout_sec=0.2)

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.types import FrameResult, KeypointPacket, PoseEstimate, Status
+from biomech_fit.ros.spin import make_executor
 from biomech_fit.stream.assembler import Assembler
 
 SPIN_S = 5.0
@@ -129,7 +129,7 @@ def ros(domain: int = 0):
     """A context of its own, with an executor; everything is shut down at the end."""
     context = Context()
     rclpy.init(context=context, args=[])
-    executor = SingleThreadedExecutor(context=context)
+    executor = make_executor(context)
     nodes = []
 
     def add(node):
