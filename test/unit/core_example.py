@@ -84,8 +84,8 @@ def toy(xml: str, keypoint_body: list[int], scales: int, rng: np.random.Generato
         upper=np.full(n, np.inf),
         pose_mean=np.zeros(n),
         pose_std=np.full(n, np.inf),
-        jerk_std=np.full(n, 30.0),
-        acceleration_std=np.full(n, 10.0),
+        jerk_std=np.full(n, 100.0),
+        acceleration_std=np.full(n, 30.0),
         foot_points={},
     )
 
