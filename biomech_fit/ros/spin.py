@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -44,8 +46,14 @@ def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        for step in (getattr(node, "close", None), getattr(node, "destroy_node", None), rclpy.try_shutdown):
+        # Shutting down gives the signal back to Python: it is ignored before and after.
+        for step in (_ignore_interrupts, getattr(node, "close", None), getattr(node, "destroy_node", None), rclpy.try_shutdown, _ignore_interrupts):
             if step is not None:
                 with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
                     step()
     return code
+
+
+def _ignore_interrupts() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
