@@ -41,12 +41,17 @@ class PoseStarter:
     def __init__(self, body: BodyModel):
         self.body, self.kinematics = body, Kinematics(body)
         self._rest, self._reference = rest_pose(body)
-        placed = self.kinematics.poses(jnp.asarray(self._rest, jnp.float32)[None], jnp.asarray(self._reference, jnp.float32), jnp.zeros(len(body.scale_names)))
-        self.template = np.asarray(self.kinematics.points(placed, jnp.zeros(len(body.scale_names)), body.keypoint_body, np.float32(body.keypoint_position))[0])
+        self.template = np.asarray(jax.jit(self._at_rest)())
         freedom = self.kinematics.moves[body.keypoint_body].sum(1)
         self._stiffness = np.float32(1 / (1 + (freedom - freedom.min()) ** 2))
         """Keypoints with few joints between them and the root place the trunk."""
         self.find = jax.jit(self._find)
+
+    def _at_rest(self) -> Array:
+        """Keypoints (K, 3) m of the nominal body in its rest pose. One program: op by op it would be hundreds to compile."""
+        scales = jnp.zeros(len(self.body.scale_names))
+        placed = self.kinematics.poses(jnp.asarray(self._rest, jnp.float32)[None], jnp.asarray(self._reference, jnp.float32), scales)
+        return self.kinematics.points(placed, scales, self.body.keypoint_body, np.float32(self.body.keypoint_position))[0]
 
     def _find(self, points: Array, information: Array) -> FirstPose:
         """Pose from points (K, 3) with relative weights (K,) >= 0 (0 = missing; its point may be anything finite)."""
