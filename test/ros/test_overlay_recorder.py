@@ -1,0 +1,133 @@
+"""overlay_node and recorder_node in process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from rclpy.node import Node
+from ros_fakes import PERIOD_NS, FakePipeline, overrides, ring, ros, standing
+from sensor_msgs.msg import CompressedImage, Image
+
+from biomech_fit import msg as bf
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.config.node import FitterNodeConfig
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.types import GaitEvent, KeypointPacket
+from biomech_fit.formats.calibration import write_calibration
+from biomech_fit.nodes.overlay import OverlayNode
+from biomech_fit.nodes.recorder import RecorderNode
+from biomech_fit.ros import qos
+from biomech_fit.ros.convert import body_state_msg, gait_event_msg, header, keypoints_2d_msg, time_ns
+from biomech_fit.ros.convert_estimates import calibration_msg, cameras_from_msg, subject_from_msg, subject_msg
+from biomech_fit.ros.image import compressed_array, image_array, image_msg
+from biomech_fit.ros.setup import load_setup
+
+CAMERAS = ring()
+START_NS = 50_000_000_000
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rig") / "Calib.toml"
+    write_calibration(path, CAMERAS)
+    fit = FitConfig()
+    return load_setup(FitterNodeConfig(calibration=str(path), fit=replace(fit, stream=replace(fit.stream, frame_rate_hz=50.0))))
+
+
+def state(setup, stamp_ns, lag_s=0.0):
+    return body_state_msg(standing(setup.body, stamp_ns, ("cam1",), (), lag_s), setup.body, setup.keypoint_set, frame_id="world", latency_s=0.002)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_overlay_draws_the_body_of_the_image(setup, compressed):
+    kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
+    picture = np.zeros((512, 640, 3), np.uint8)  # half the calibration's size
+    message = image_msg(picture, Image(header=header(START_NS + 1_000_000, "cam1_optical_frame")))
+    if compressed:
+        message = CompressedImage(header=message.header, format="png", data=cv2.imencode(".png", picture)[1].tobytes())
+    with ros() as (context, add, spin_until):
+        values = {"camera": "cam1", "calibration": str(setup.calibration.path), "compressed": compressed, "wait_s": 0.3}
+        node = add(OverlayNode(context=context, parameter_overrides=overrides(**values)))
+        peer = add(Node("peer", context=context))
+        got = []
+        peer.create_subscription(kind, f"cam1/image_overlay{suffix}", got.append, 10)
+        images = peer.create_publisher(kind, f"cam1/image_raw{suffix}", 10)
+        states = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results())
+        assert spin_until(lambda: images.get_subscription_count() and states.get_subscription_count() and node._publisher.get_subscription_count())
+        images.publish(message)
+        states.publish(state(setup, START_NS))
+        assert spin_until(lambda: len(got) == 1)
+        drawn = (compressed_array if compressed else image_array)(got[0])
+        assert drawn.shape == picture.shape and (drawn.max(-1) > 60).sum() > 300
+        knee = setup.body.keypoint_names.index("RKnee")
+        column, row = np.rint(CAMERAS[0].project(standing(setup.body, 0).keypoints[knee]) / 2).astype(int)[0]
+        assert drawn[row, column].max() > 60
+        message.header = header(START_NS + 5_000_000_000, "cam1_optical_frame")
+        images.publish(message)  # no state comes for this one
+        assert spin_until(lambda: len(got) == 2, 2.0)
+        assert (compressed_array if compressed else image_array)(got[1]).max() < 20
+
+
+def test_overlay_says_what_is_wrong(setup):
+    with ros() as (context, _, _):
+        for values, words in (({}, "camera is empty"), ({"camera": "cam7", "calibration": str(setup.calibration.path)}, "cam1, cam2, cam3")):
+            with pytest.raises(InputError, match=words):
+                OverlayNode(context=context, parameter_overrides=overrides(**values))
+    with pytest.raises(InputError, match="bayer"):
+        image_array(Image(encoding="bayer_rggb8", width=2, height=2, step=2, data=[0] * 4))
+    with pytest.raises(InputError, match="bytes"):
+        image_array(Image(encoding="bgr8", width=20, height=20, step=60, data=[0] * 4))
+    with pytest.raises(InputError, match="cannot be read"):
+        compressed_array(CompressedImage(format="jpeg", data=[1, 2, 3]))
+
+
+def test_slow_states_survive_the_messages(setup):
+    pipeline = FakePipeline(setup)
+    for a, b in zip(cameras_from_msg(calibration_msg(pipeline.calibration(), frame_id="world")), CAMERAS, strict=True):
+        assert np.allclose(a.rotation, b.rotation, atol=1e-12) and np.allclose(a.translation, b.translation) and a.name == b.name
+        assert np.array_equal(a.matrix, b.matrix)
+    estimate = replace(pipeline.subject(), scales=np.linspace(-0.1, 0.1, len(setup.body.scale_names)))
+    back = subject_from_msg(subject_msg(estimate, setup.body, setup.keypoint_set), setup.body)
+    assert np.allclose(back.scales, estimate.scales, atol=1e-6) and back.segment_lengths_m.keys() == estimate.segment_lengths_m.keys()
+
+
+def test_recorder_writes_what_came(setup, tmp_path):
+    pipeline = FakePipeline(setup)
+    k = len(setup.keypoint_set)
+    with ros() as (context, add, spin_until):
+        values = {"output": str(tmp_path), "calibration": str(setup.calibration.path), "frame_rate_hz": 50.0, "idle_s": 0.5}
+        node = add(RecorderNode(context=context, parameter_overrides=overrides(**values)))
+        peer = add(Node("peer", context=context))
+        states = peer.create_publisher(bf.BodyState, "body_state", qos.results())
+        late = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results())
+        keypoints = [peer.create_publisher(bf.Keypoints2D, f"{c.name}/keypoints", qos.keypoints()) for c in CAMERAS]
+        events = peer.create_publisher(bf.GaitEvent, "gait_events", qos.results())
+        calibration = peer.create_publisher(bf.CameraCalibrationState, "calibration", qos.latched())
+        subject = peer.create_publisher(bf.SubjectModel, "subject_model", qos.latched())
+        assert spin_until(lambda: all(p.get_subscription_count() for p in (states, late, events, calibration, subject, *keypoints)))
+        calibration.publish(calibration_msg(pipeline.calibration(), frame_id="world"))
+        subject.publish(subject_msg(pipeline.subject(), setup.body, setup.keypoint_set))
+        points = standing(setup.body, 0).keypoints
+        for n in range(20):
+            stamp = START_NS + n * PERIOD_NS
+            for camera, publisher in zip(CAMERAS, keypoints, strict=True):
+                xy = camera.project(points)[None] + 2.0
+                packet = KeypointPacket(camera.name, stamp, xy.astype(np.float32), np.full((1, k), 0.9, np.float32), np.array([-1], np.int32))
+                publisher.publish(keypoints_2d_msg(packet, camera, setup.keypoint_set))
+            if n != 7:  # one frame is lost
+                states.publish(state(setup, stamp))
+            if n >= 5:
+                late.publish(state(setup, stamp - 5 * PERIOD_NS, 0.1))
+            spin_until(lambda: False, 0.005)
+        events.publish(gait_event_msg(GaitEvent(START_NS + 100_000_000, 0, 1, np.zeros(3), 0.01, 0.9, 0.1), frame_id="world"))
+        assert spin_until(lambda: node.finished, 30.0)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames"] == 19 and summary["topics"]["frames_left_out"] == 1 and summary["topics"]["keypoints"]["cam1"] == 20
+    assert summary["reprojection_px"]["median"] == pytest.approx(np.sqrt(8), abs=0.05)
+    assert (tmp_path / "report.html").is_file() and (tmp_path / "smoothed" / "joint_angles.mot").is_file()
+    assert "0.1" in (tmp_path / "smoothed" / "gait_events.csv").read_text().splitlines()[1]
+    assert time_ns(node.states[0].header.stamp) == START_NS
