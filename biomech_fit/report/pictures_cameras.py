@@ -106,13 +106,10 @@ def gc_curves(result: TrackResult) -> Figure | None:
     left, right = figure.subplots(1, 2, sharey=True)
     for errors, colour, label, line in ((before, BEFORE, "loaded calibration", "--"), (after, AFTER, "refined cameras", "-")):
         # Dashed and on top: where both are alike, both are to be seen.
+        shares = {limit: gc_share(errors, limit) for limit in (5.0, 10.0)}
+        label += ":" + ",".join(f" GC$_{{{limit:.0f}}}$ {share:.2f}" for limit, share in shares.items())
         left.plot(x, _curve(errors, x), color=colour, lw=2.2, label=label, ls=line, zorder=3 if line == "--" else 2)
-        for limit in (5.0, 10.0):
-            share = gc_share(errors, limit)
-            left.plot(limit, share, "o", color=colour, ms=5)
-            where = (8, -10) if line == "-" else (-8, 6)
-            side = "left" if line == "-" else "right"
-            left.annotate(f"GC$_{{{limit:.0f}}}$ {share:.2f}", (limit, share), xytext=where, ha=side, textcoords="offset points", color=colour, fontsize=8)
+        left.plot(list(shares), list(shares.values()), "o", color=colour, ms=5, zorder=4)
     left.set_title("all cameras")
     left.legend(loc="lower right")
     for c, camera in enumerate(result.cameras_loaded):
@@ -138,6 +135,7 @@ def scene(result: TrackResult) -> Figure | None:
     """Cameras, the way of the body, and its skeleton at some moments, seen obliquely; the world's axes at the origin."""
     bones = [(result.joint_centre_names.index(a), result.joint_centre_names.index(b)) for a, b in result.segments.values()]
     joints, names = result.smoothed.joint_centres, result.joint_centre_names
+    bones += [(names.index(a), names.index(b)) for a, b in (("MidShoulder", "Neck"),) if bones and a in names and b in names]
     if not bones:
         bones, joints, names = list(result.keypoint_set.edges), result.smoothed.keypoints, result.keypoint_names
     tracked = np.flatnonzero(np.isfinite(joints).all((1, 2)) if len(joints) else [])
