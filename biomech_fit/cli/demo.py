@@ -125,7 +125,7 @@ class Processes:
         command = [sys.executable, "-m", f"biomech_fit.nodes.{name}", "--ros-args"]
         for key, value in values.items():
             command += ["-p", f"{key}:={json.dumps(value)}"]
-        # A session of its own: Ctrl-C reaches us, and we end the nodes in order.
+        # A process group of its own: Ctrl-C reaches us alone, and we end the nodes in order.
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
         self._running[name], self._lines[name] = process, []
         threading.Thread(target=self._read, args=(name, process), daemon=True).start()
