@@ -97,7 +97,7 @@ class Kinematics:
             depth[b] = depth[m.body_parentid[b]] + 1
         levels = []
         for d in range(1, depth.max() + 1):
-            bodies = np.flatnonzero(depth == d)
+            bodies = np.flatnonzero(depth == d).astype(np.int32)
             slots = []
             for slot in range(max((m.body_jntnum[b] for b in bodies), default=0)):
                 members, joints = [], []
@@ -116,12 +116,12 @@ class Kinematics:
                     hinge = m.jnt_type[j] == _HINGE
                     self.is_rotation[m.jnt_dofadr[j]] = hinge
                     slots.append(
-                        _Slot(np.array(members), m.jnt_dofadr[j], *(np.float32(a) for a in (m.jnt_axis[j], m.jnt_pos[j], m.qpos0[m.jnt_qposadr[j]])), np.float32(hinge))
+                        _Slot(np.array(members, np.int32), m.jnt_dofadr[j].astype(np.int32), *(np.float32(a) for a in (m.jnt_axis[j], m.jnt_pos[j], m.qpos0[m.jnt_qposadr[j]])), np.float32(hinge))
                     )
             quat = np.zeros((len(bodies), 9))
             for i, b in enumerate(bodies):
                 mujoco.mju_quat2Mat(quat[i], m.body_quat[b])
-            levels.append(_Level(bodies, m.body_parentid[bodies], np.float32(m.body_pos[bodies]), np.float32(quat.reshape(-1, 3, 3)), tuple(slots)))
+            levels.append(_Level(bodies, m.body_parentid[bodies].astype(np.int32), np.float32(m.body_pos[bodies]), np.float32(quat.reshape(-1, 3, 3)), tuple(slots)))
         return tuple(levels)
 
     def poses(self, x: Array, reference: Array, scales: Array) -> BodyPoses:
@@ -170,6 +170,7 @@ class Kinematics:
 
     def points(self, poses: BodyPoses, scales: Array, body: np.ndarray, local: np.ndarray, offsets: Array | None = None) -> Array:
         """World positions (T, P, 3) of P points given in body frames, unscaled (P, 3), plus unscaled offsets (P, 3)."""
+        body = np.asarray(body, np.int32)
         scaled = local * (1.0 + jnp.asarray(self.scale_matrix[body]) @ scales)
         if offsets is not None:
             scaled = scaled + offsets
@@ -177,6 +178,7 @@ class Kinematics:
 
     def keypoints(self, poses: BodyPoses, scales: Array, body: np.ndarray, local: np.ndarray, offsets: Array) -> Keypoints:
         """Positions of K points with their derivatives by coordinates, scales and offsets."""
+        body = np.asarray(body, np.int32)
         position = self.points(poses, scales, body, local, offsets)
         turn = poses.rotation[:, body]
         arm = jnp.cross(poses.axis[:, None], position[:, :, None] - poses.anchor[:, None])

@@ -127,19 +127,35 @@ class WindowSolver:
         self._pose_std = jnp.asarray(np.where(np.isfinite(body.pose_std), body.pose_std * options.pose_std_factor, 1e6), jnp.float32)
         self._lower, self._upper = (jnp.asarray(np.clip(a, -1e6, 1e6), jnp.float32) for a in (body.lower, body.upper))
         self._local = np.asarray(body.keypoint_position, np.float32)
-        self.advance = jax.jit(self._advance, donate_argnums=0)
-        self.shift = jax.jit(self._shift, donate_argnums=0)
+        self._advance_compiled = jax.jit(self._advance, donate_argnums=0)
+        self._shift_compiled = jax.jit(self._shift)
 
     # --- the entry points ---------------------------------------------------------------------------------------------------------------------
 
-    def _advance(
+    def advance(
         self, window: Window, uv: Array, information: Array, delay: Array, u: Array, late: Array, iterations: Array, widen: Array
     ) -> tuple[Window, Result]:
         """Take one frame (C, K, 2), (C, K), (C,) at u, which must lie in the last interval; then `iterations` Gauss-Newton steps.
 
         The robust kernel starts `widen` times wider (graduated non-convexity; 1 = steady state). `late` is the slot of the lagged frame to read out.
-        A frame at u < 0 is not taken: the window is only solved again.
+        A frame at u < 0 is not taken: the window is only solved again. The window that is passed in is used up.
         """
+        taken, result = self._advance_compiled(window, uv, information, delay, u, late, iterations, widen)
+        return taken._replace(head=window.head), result
+
+    def shift(self, window: Window) -> Window:
+        """Move the window on by one knot: marginalise what touches the first control point, then extend the spline.
+
+        This one step is in float64, and so is the head it makes (numpy): the stiff motion prior is subtracted from itself here, and float32's rounding
+        would add up, shift by shift, to negative information on what the prior alone knows.
+        """
+        with jax.enable_x64(True):
+            moved = self._shift_compiled(window)
+        return moved._replace(head=jax.device_get(moved.head))
+
+    def _advance(
+        self, window: Window, uv: Array, information: Array, delay: Array, u: Array, late: Array, iterations: Array, widen: Array
+    ) -> tuple[Window, Result]:
         taken = append(window, uv, information, delay, u)
         window = jax.tree.map(lambda a, b: jnp.where(u < 0, b, a), taken, window)
 
@@ -160,11 +176,13 @@ class WindowSolver:
         return window, Result(self._readout(window, late, solution), window.slow, solution.slow, cost)
 
     def _shift(self, window: Window) -> Window:
-        """Move the window on by one knot: marginalise what touches the first control point, then extend the spline."""
+        exact = jax.tree.map(lambda a: a.astype(jnp.float64), window)
         if self.kinematics.free_root:
             # The chart is only left when it must be: moving it bends the spline a little.
-            window = jax.lax.cond(jnp.sum(window.control[-1, 3:6] ** 2) > 0.5**2, recentre, lambda w: w, window)
-        return extend(window, self._marginalise(window))
+            exact = jax.lax.cond(jnp.sum(exact.control[-1, 3:6] ** 2) > 0.5**2, recentre, lambda w: w, exact)
+        moved = extend(exact, self._marginalise(exact))
+        rounded = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, window)
+        return rounded._replace(head=moved.head)
 
     # --- Gauss-Newton -------------------------------------------------------------------------------------------------------------------------
 
