@@ -13,6 +13,8 @@ from biomech_fit.core.types import KeypointPacket
 
 MIN_SHARED = 4
 """Keypoints that two views of one person must share."""
+MAX_PX = 1e5
+"""Coordinates beyond this are no pixels of any camera (and their squares no float32)."""
 PAIR_GATE_PX = 60.0
 """Two views whose triangulated points reproject worse than this (median) are of different people; calibrations that are off by 20 px still pass."""
 
@@ -37,9 +39,9 @@ class Views:
 
 
 def cleaned(packet: KeypointPacket, used: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """A packet's people (P, K, 2), (P, K) on the used keypoints; whatever is not finite, negative or under `min_confidence` counts as missing."""
+    """A packet's people (P, K, 2), (P, K) on the used keypoints; what is not finite, far outside any image or under `min_confidence` counts as missing."""
     xy, confidence = np.asarray(packet.xy, float)[:, used], np.asarray(packet.confidence, float)[:, used]
-    good = np.isfinite(xy).all(-1) & np.isfinite(confidence)
+    good = (np.abs(np.nan_to_num(xy, nan=np.inf)) < MAX_PX).all(-1) & np.isfinite(confidence)
     good &= np.where(good, confidence, -1.0) >= max(min_confidence, 1e-6)
     return np.where(good[..., None], xy, np.nan), np.where(good, np.minimum(confidence, 1.0), 0.0)
 

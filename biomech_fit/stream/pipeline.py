@@ -93,8 +93,8 @@ class FitPipeline:
         """Take one camera's detections. Raises InputError, and drops the packet, when it is not of this rig or its arrays do not fit together."""
         if packet.camera not in self._names:
             raise InputError(f"Keypoints came from camera '{packet.camera}', which the calibration does not have; it has: {', '.join(self._names)}.")
-        people, k = len(packet.xy), len(self.keypoint_set)
-        if np.shape(packet.xy) != (people, k, 2) or np.shape(packet.confidence) != (people, k):
+        k, people = len(self.keypoint_set), np.shape(packet.xy)[:1]
+        if np.shape(packet.xy) != (*people, k, 2) or np.shape(packet.confidence) != (*people, k):
             raise InputError(
                 f"Camera '{packet.camera}' sent arrays of shapes {np.shape(packet.xy)} and {np.shape(packet.confidence)}; "
                 f"{keypoint_shape(k)} fit the keypoint set {self.keypoint_set.name}."
@@ -250,12 +250,12 @@ class FitPipeline:
     def _start(self, stamp: int, people: list, restarted: bool) -> FrameResult:
         cameras = self._tracker.corrected_cameras()
         seeing = sum(found is not None and len(found[0]) > 0 and bool((found[1] > 0).any()) for found in people)
+        self._restart_pending = restarted
         if seeing < 2:
             return self._nothing(stamp, Status.TOO_FEW_CAMERAS if seeing else Status.NO_PERSON)
         found = find_person(cameras, people)
         estimate = self._tracker.start(stamp, *found) if found is not None else None
         if found is None or estimate is None:
-            self._restart_pending = restarted
             return self._nothing(stamp, Status.LOST if restarted else Status.INITIALISING)
         self._restarts += restarted
         self._restart_pending, self._bad, self._seen_ns = False, 0, stamp
