@@ -13,6 +13,7 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.gait import GaitDetector
 from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.placement import best_placement
 from biomech_fit.core.types import FrameResult, GaitEvent, PoseEstimate, Status
 from biomech_fit.report.figures import reprojection_figures
 from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult, Trajectory
@@ -52,7 +53,7 @@ class Collector:
             for estimate, pixels in ((frame.causal, reprojected), (late[t], reprojected_late)):
                 if estimate is not None and estimate.reprojected_xy is not None:
                     pixels[t] = estimate.reprojected_xy
-        before = self._through(self._cameras, causal.keypoints)
+        before = self._through(self._cameras, best_placement(self._cameras, causal.keypoints, observed, confidence) if len(frames) else causal.keypoints)
         run = TrackResult(
             stamps_ns=np.array(stamps, np.int64),
             frame_rate_hz=frame_rate_hz,

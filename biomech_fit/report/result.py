@@ -65,7 +65,7 @@ class TrackResult:
     observed_confidence: np.ndarray
     """(T, C, K); 0 = missing."""
     reprojected_before_xy: np.ndarray
-    """(T, C, K, 2) px: the causal body through the loaded cameras; NaN where it has no such point."""
+    """(T, C, K, 2) px: the causal body through the loaded cameras, each frame's placed where they see it best; NaN where it has no such point."""
     reprojected_xy: np.ndarray
     """(T, C, K, 2) px: the same body through the cameras as refined at each instant."""
     latency_s: np.ndarray
