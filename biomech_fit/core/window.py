@@ -82,10 +82,10 @@ class Window(NamedTuple):
 
 
 def empty_window(knots: int, frames: int, x: np.ndarray, reference: np.ndarray, cameras: int, keypoints: int, prior: SlowPrior, slow: np.ndarray) -> Window:
-    """A window without frames, standing at pose x (N,). In numpy: a start must not compile anything."""
+    """A window without frames, standing at pose x (N,). In numpy, and the head in float64 as `WindowSolver.shift` makes it: a start must not compile."""
     n, m = len(x), len(slow)
     size = ORDER * n + m
-    head = Head(np.zeros((size, size), np.float32), np.zeros(size, np.float32), np.float32(np.concatenate([np.tile(x, ORDER), slow])))
+    head = Head(np.zeros((size, size)), np.zeros(size), np.concatenate([np.tile(x, ORDER), slow]).astype(float))
     observed = Observations(
         np.zeros((frames, cameras, keypoints, 2), np.float32), np.zeros((frames, cameras, keypoints), np.float32), np.zeros((frames, cameras), np.float32)
     )

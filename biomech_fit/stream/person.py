@@ -135,7 +135,7 @@ class PersonTracker:
         n, m = self.body.mj_model.nv, self.layout.size
         learned = np.linalg.inv(self.slow.covariance) - self._prior.precision
         value, vector = np.linalg.eigh(0.5 * (learned + learned.T))
-        information = np.zeros((ORDER * n + m, ORDER * n + m), np.float32)
+        information = np.zeros((ORDER * n + m, ORDER * n + m))
         information[ORDER * n :, ORDER * n :] = (vector * np.maximum(value, 0.0)) @ vector.T
         return information
 
@@ -169,7 +169,7 @@ class PersonTracker:
             if np.allclose(slow[self.layout.scales], self._prior.mean[self.layout.scales]) and not self._prior.mean[self.layout.scales].any():
                 slow[self.layout.scales] = found.scales if self.config.refine.scales else 0.0
             window = self._empty(found.x, found.reference, slow)
-            anchor = np.concatenate([window.head.anchor[: -self.layout.size], np.float32(self.slow.mean)])
+            anchor = np.concatenate([window.head.anchor[: -self.layout.size], self.slow.mean])
             self.window = window._replace(head=window.head._replace(information=self._learned(), anchor=anchor))
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
         self.frames = 0

@@ -40,7 +40,9 @@ def test_an_empty_window_stands_still_and_holds_no_frame() -> None:
     np.testing.assert_allclose(x, np.tile(window.control[0], (FRAMES, 1)), atol=1e-6)
     np.testing.assert_allclose(slope, 0.0, atol=1e-6)
     assert not np.any(window.valid) and not np.any(window.head.information)
-    assert all(a.dtype == np.float32 for a in jax.tree.leaves(window))
+    # float32 as the solver computes, but the head in float64 as `WindowSolver.shift` returns it: one shape and type means one compilation.
+    assert all(a.dtype == np.float32 for a in jax.tree.leaves(window._replace(head=None)))
+    assert all(a.dtype == np.float64 for a in window.head)
 
 
 def test_append_puts_the_newest_last() -> None:
