@@ -37,7 +37,8 @@ def prior_of(solver: WindowSolver, cameras: int = 0) -> SlowPrior:
 
 
 def converted(window: Window, dtype) -> Window:
-    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a), dtype), window)
+    """All arrays in one precision; the head stays on the host, as the solver keeps it."""
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a), dtype), window._replace(head=None))._replace(head=window.head)
 
 
 def affine_rig() -> list[Camera]:
