@@ -136,7 +136,7 @@ def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
                 drawn.append((section, name, caption, _png(figure)))
             if name == "gc_curves":
                 for i, overlay in enumerate(pictures_cameras.reprojections(result)):
-                    caption = "The fitted body through the refined cameras over the detected keypoints; pixels, cropped round the person."
+                    caption = "The fitted body over the detected keypoints (px), cropped round the person. Lines: refined cameras; dashed: loaded cameras."
                     drawn.append(("Reprojection", f"reprojection_{i + 1}", caption, _png(overlay)))
     return drawn
 

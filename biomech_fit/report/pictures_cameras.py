@@ -34,7 +34,7 @@ def reprojections(result: TrackResult) -> list[Figure]:
             Line2D([], [], marker="o", ls="", mfc="white", mec="#b0b0b0", ms=5, label="detected, less sure"),
             Line2D([], [], color=side_colour("LHip"), lw=2, label="fitted body, left"),
             Line2D([], [], color=side_colour("RHip"), lw=2, label="right"),
-            Line2D([], [], color=BEFORE, lw=1.2, ls="--", label="through the loaded camera"),
+            Line2D([], [], color=BEFORE, lw=1.2, ls="--", label="through the loaded cameras, best placed"),
             Line2D([], [], color="#c05ac0", lw=1, label="error"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=6)

@@ -59,7 +59,7 @@ def draw_view(axis: plt.Axes, result: TrackResult) -> None:
         axis.plot(*fitted[[a, b]].T, color=side_colour(result.keypoint_names[a], result.keypoint_names[b]), lw=3, solid_capstyle="round")
     axis.scatter(*seen.T, s=22, facecolor="#f2b134", edgecolor="black", linewidth=0.6, zorder=3)
     axis.set(aspect="equal", xticks=[], yticks=[], title=f"one camera, {result.time_s[frame]:.1f} s")
-    axis.set_xlabel("dots: detected keypoints\ndashed: through the loaded calibration")
+    axis.set_xlabel("dots: detected keypoints\ndashed: through the loaded cameras")
     axis.invert_yaxis()
     axis.margins(0.12)
 
