@@ -43,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--keypoints must be one of {', '.join(map(str, SETS))}, not {args.keypoints}.")
     if args.people != 1:
         raise InputError(f"--people must be 1 in this version, not {args.people}.")
-    if not 2 <= (args.cameras or 8) <= 32 or not 8 <= (args.window or 32) <= 256 or not 1 <= args.seconds <= 600:
+    given = (args.cameras, args.keypoints, args.window)
+    cameras, keypoints, window = (default if value is None else value for value, default in zip(given, DEFAULT_CASES[0], strict=True))
+    if not 2 <= cameras <= 32 or not 8 <= window <= 256 or not 1 <= args.seconds <= 600:
         raise InputError("--cameras must be within 2 and 32, --window within 8 and 256, and --seconds within 1 and 600.")
-    chosen = any(a is not None for a in (args.cameras, args.keypoints, args.window))
-    cases = ((args.cameras or 8, args.keypoints or 26, args.window or 32),) if chosen else DEFAULT_CASES
+    cases = DEFAULT_CASES if given == (None, None, None) else ((cameras, keypoints, window),)
     if args.only_start:
         print(json.dumps({"ready_s": _ready(*cases[0], args.device)}))
         return 0

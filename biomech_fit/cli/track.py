@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import replace
@@ -57,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     body = load_body_model(args.model, recording.keypoint_set)
     subject = read_subject(args.subject) if args.subject else None
     pipeline = FitPipeline(body, recording.cameras, recording.keypoint_set, config, subject)
+    if len(recording.cameras) < 2:
+        raise InputError(f"'{args.recording}' has keypoints of one camera only, '{recording.cameras[0].name}'; at least two calibrated cameras are needed.")
+    _make_folder(args.out)
     quiet = not sys.stderr.isatty()
     print(f"Compiling for {len(recording.cameras)} cameras, {len(recording.keypoint_set)} keypoints, {config.window.frames} frames ...", file=sys.stderr)
     pipeline.compile()
@@ -90,6 +94,18 @@ def run(args: argparse.Namespace) -> int:
     write_outputs(args.out, result, report=not args.no_report)
     _say(args.out, result, pipeline.compiled_s)
     return 0
+
+
+def _make_folder(out: Path) -> None:
+    """Before the work, so that it is not lost."""
+    from biomech_fit.core.errors import InputError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder '{out}' for the results cannot be made: {error.strerror}.") from None
+    if not os.access(out, os.W_OK):
+        raise InputError(f"The folder '{out}' for the results cannot be written to.")
 
 
 def _why(pipeline: Any) -> str:

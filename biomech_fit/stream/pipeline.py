@@ -55,12 +55,14 @@ class FitPipeline:
         subject: a known body, or None to estimate it.
 
     Raises:
-        InputError: fewer than one camera, or a subject of another model.
+        InputError: no camera, a body with too few of the set's keypoints, a subject of another model, or more than one person.
     """
 
     def __init__(self, body: BodyModel, cameras: list[Camera], keypoint_set: KeypointSet, config: FitConfig, subject: KnownBody | None = None):
         if not cameras:
             raise InputError("There is no camera; a fit needs at least two calibrated ones.")
+        if config.stream.max_people != 1:
+            raise InputError(f"stream.max_people is {config.stream.max_people}; this version tracks one person.")
         self.full_body, self.cameras, self.keypoint_set, self.config = body, list(cameras), keypoint_set, config
         self._names = [camera.name for camera in cameras]
         self._mapped = np.asarray(body.keypoint_body) >= 0

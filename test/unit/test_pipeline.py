@@ -504,5 +504,7 @@ def test_what_cannot_be_set_up_is_said() -> None:
     s = scene()
     refused(lambda: FitPipeline(s.body, [], s.keypoint_set, CONFIG), "no camera")
     refused(lambda: FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG, OtherSubject()), "made for the model other")
+    crowd = replace(CONFIG, stream=replace(CONFIG.stream, max_people=2))
+    refused(lambda: FitPipeline(s.body, s.cameras, s.keypoint_set, crowd), "max_people is 2; this version tracks one person")
     few = replace(s.body, keypoint_body=np.where(np.arange(26) < 5, s.body.keypoint_body, -1))
     refused(lambda: FitPipeline(few, s.cameras, s.keypoint_set, CONFIG), "knows 5 keypoints of the set halpe_26; at least 8")
