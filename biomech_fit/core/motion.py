@@ -19,9 +19,8 @@ ACCELERATION_MEMORY_S = 0.1
 VELOCITY_STD = 3.0
 """rad/s or m/s: far above everyday motion; only a gap is long enough to feel it."""
 VELOCITY_MEMORY_S = 0.2
-POSE_MEMORY_S = 1.0
+POSE_MEMORY_S = 0.25
 """The same for the weak pose prior."""
-
 
 class ChainTerms(NamedTuple):
     """Information and gradient of terms that are diagonal in the coordinates, on control points c (Q, N)."""

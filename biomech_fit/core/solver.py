@@ -167,7 +167,8 @@ class WindowSolver:
             solution = self._solve(system, at)
             turn = jnp.max(jnp.abs(solution.step[:, 3 if self.kinematics.free_root else 0 :]))
             shrink = jnp.minimum(1.0, 0.5 / jnp.maximum(turn, 1e-6))
-            window = window._replace(control=window.control + shrink * solution.step, slow=window.slow + shrink * solution.slow_step)
+            step = shrink * self._settled(window.last_step, solution.step)
+            window = window._replace(control=window.control + step, last_step=step, slow=window.slow + shrink * solution.slow_step)
             return window, jnp.maximum(widen * 0.7, 1.0), solution, lin.cost
 
         shapes = jax.eval_shape(lambda w: body(0, (w, widen, None, None)), window)
@@ -274,6 +275,12 @@ class WindowSolver:
     def _keypoint_velocity(self, keypoints: Keypoints, slope: Array) -> Array:
         """(T, K, 3) m/s, from the poses' derivative by u (T, N)."""
         return jnp.squeeze(keypoints.by_pose @ (slope / self.options.spacing_s)[:, None, :, None], -1)
+
+    def _settled(self, last: Array, step: Array) -> Array:
+        """Halve the steps of control points that turn back on themselves: where residuals stay large (a biased foot, say) Gauss-Newton overshoots, and
+        would swing for ever. The newest control points are left free: their steps follow the noise of new frames, not a swing."""
+        settled = (jnp.arange(step.shape[0]) < step.shape[0] - ORDER - 1)[:, None]
+        return jnp.where(settled & (last * step < 0), 0.5 * step, step)
 
     # --- what leaves ----------------------------------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,8 @@ class Window(NamedTuple):
 
     control: Array
     """(Q, N) control points of the coordinates; the root's rotation vector is relative to `reference`."""
+    last_step: Array
+    """(Q, N) the last Gauss-Newton step of each."""
     reference: Array
     """(3, 3) orientation that follows the person."""
     u: Array
@@ -91,7 +93,7 @@ def empty_window(knots: int, frames: int, x: np.ndarray, reference: np.ndarray, 
     )
     prior = SlowPrior(*(np.float32(a) for a in prior))
     control = np.tile(np.float32(x), (knots, 1))
-    return Window(control, np.float32(reference), np.zeros(frames, np.float32), np.zeros(frames, np.float32), observed, np.float32(slow), prior, head)
+    return Window(control, np.zeros_like(control), np.float32(reference), np.zeros(frames, np.float32), np.zeros(frames, np.float32), observed, np.float32(slow), prior, head)
 
 
 def append(window: Window, uv: Array, information: Array, delay: Array, u: Array) -> Window:
@@ -108,8 +110,9 @@ def extend(window: Window, head: Head) -> Window:
     """Drop the first control point, whose information is now in `head`, and add one at the end that continues at constant velocity."""
     control = window.control
     control = jnp.concatenate([control[1:], 2 * control[-1:] - control[-2:-1]])
+    last_step = jnp.concatenate([window.last_step[1:], jnp.zeros_like(control[:1])])
     u = window.u - 1
-    return window._replace(control=control, u=u, valid=jnp.where(u >= 0, window.valid, 0.0), head=head)
+    return window._replace(control=control, last_step=last_step, u=u, valid=jnp.where(u >= 0, window.valid, 0.0), head=head)
 
 
 def recentre(window: Window) -> Window:
