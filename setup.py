@@ -21,7 +21,7 @@ from setuptools import Command, Distribution, find_packages, setup
 from setuptools.command.build import build
 
 ROOT = Path(__file__).resolve().parent
-NODES = [name for name in ("fitter", "gait", "simulator", "replay", "overlay") if (ROOT / f"biomech_fit/nodes/{name}.py").is_file()]
+NODES = [name for name in ("fitter", "gait", "simulator", "replay", "overlay", "recorder") if (ROOT / f"biomech_fit/nodes/{name}.py").is_file()]
 
 # Names only: the versions of all of them stand in constraints.txt.
 CORE = (

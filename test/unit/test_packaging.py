@@ -18,7 +18,7 @@ from biomech_fit.config.version import version
 from biomech_fit.core.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-NODES = ("fitter", "gait", "simulator", "replay", "overlay")
+NODES = ("fitter", "gait", "simulator", "replay", "overlay", "recorder")
 
 
 def pins() -> dict[str, str]:
