@@ -90,7 +90,7 @@ class PoseStarter:
             return keypoints, info, outside, beyond, cost
 
         def step(i, carry):
-            x, scales, damping, best_cost = carry
+            x, scales, damping, _ = carry
             widen = jnp.maximum(8.0 * 0.8**i, 1.0)
             keypoints, info, outside, beyond, _ = linearise(x, scales, widen)
             moves = jnp.concatenate([keypoints.by_pose, keypoints.by_scale], -1)[0]

@@ -108,20 +108,22 @@ class Kinematics:
                         if kind == _FREE and j == 0:
                             continue
                         if kind not in (_HINGE, _SLIDE):
-                            raise InputError(f"joint '{m.joint(j).name}' is a ball or a free joint below the root; use hinge and slide joints, free only as the first joint")
+                            raise InputError(
+                                f"joint '{m.joint(j).name}' is a ball or a free joint below the root; use hinge and slide joints, free only as the first joint"
+                            )
                         members.append(i)
                         joints.append(j)
                 if joints:
                     j = np.array(joints)
                     hinge = m.jnt_type[j] == _HINGE
                     self.is_rotation[m.jnt_dofadr[j]] = hinge
-                    slots.append(
-                        _Slot(np.array(members, np.int32), m.jnt_dofadr[j].astype(np.int32), *(np.float32(a) for a in (m.jnt_axis[j], m.jnt_pos[j], m.qpos0[m.jnt_qposadr[j]])), np.float32(hinge))
-                    )
+                    constants = (np.float32(a) for a in (m.jnt_axis[j], m.jnt_pos[j], m.qpos0[m.jnt_qposadr[j]], hinge))
+                    slots.append(_Slot(np.array(members, np.int32), m.jnt_dofadr[j].astype(np.int32), *constants))
             quat = np.zeros((len(bodies), 9))
             for i, b in enumerate(bodies):
                 mujoco.mju_quat2Mat(quat[i], m.body_quat[b])
-            levels.append(_Level(bodies, m.body_parentid[bodies].astype(np.int32), np.float32(m.body_pos[bodies]), np.float32(quat.reshape(-1, 3, 3)), tuple(slots)))
+            parents, turns = m.body_parentid[bodies].astype(np.int32), np.float32(quat.reshape(-1, 3, 3))
+            levels.append(_Level(bodies, parents, np.float32(m.body_pos[bodies]), turns, tuple(slots)))
         return tuple(levels)
 
     def poses(self, x: Array, reference: Array, scales: Array) -> BodyPoses:

@@ -93,7 +93,8 @@ def empty_window(knots: int, frames: int, x: np.ndarray, reference: np.ndarray, 
     )
     prior = SlowPrior(*(np.float32(a) for a in prior))
     control = np.tile(np.float32(x), (knots, 1))
-    return Window(control, np.zeros_like(control), np.float32(reference), np.zeros(frames, np.float32), np.zeros(frames, np.float32), observed, np.float32(slow), prior, head)
+    none = np.zeros(frames, np.float32)
+    return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, np.float32(slow), prior, head)
 
 
 def append(window: Window, uv: Array, information: Array, delay: Array, u: Array) -> Window:

@@ -53,7 +53,9 @@ class BagRecording:
         self._tally = Tally()
         messages = list(self._messages(_PROBE_MESSAGES))
         if not messages:
-            raise InputError(f"The bag '{self._path}' has no message of the type {KEYPOINTS_2D}.")
+            damaged = any("truncated or damaged" in notice for notice in self._notices)
+            what = "is truncated or damaged, and its readable part has" if damaged else "has"
+            raise InputError(f"The bag '{self._path}' {what} no message of the type {KEYPOINTS_2D}.")
         names = self._cameras_by_topic(messages)
         self.calibration: Calibration = project_folder.locate_calibration(self._path if self._path.is_dir() else self._path.parent, calibration)
         self._notices += self.calibration.notices
