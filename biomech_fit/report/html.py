@@ -18,7 +18,7 @@ th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 1
 .tile { background: #f4f4f1; border-radius: 6px; padding: 0.6em 1em; }
 .tile b { display: block; font-size: 1.35em; } .tile span { color: #666; font-size: 0.88em; }
 .notice { background: #fff6dd; padding: 0.4em 0.8em; border-radius: 4px; }
-.columns { display: flex; flex-wrap: wrap; gap: 3em; }
+.columns { display: flex; flex-wrap: wrap; gap: 3em; align-items: flex-start; }
 """
 
 

@@ -17,7 +17,7 @@ from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.mot import write_mot
 from biomech_fit.formats.subject import write_subject
 from biomech_fit.formats.trc import write_trc
-from biomech_fit.report import html, pictures, pictures_cameras
+from biomech_fit.report import html, pictures, pictures_cameras, pictures_cycles
 from biomech_fit.report.figures import json_ready, summarise
 from biomech_fit.report.result import TrackResult, Trajectory
 from biomech_fit.report.style import styled
@@ -118,7 +118,8 @@ def _side(side: Side) -> str:
 
 _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], ...] = (
     ("Joint angles", "joint_angles", "Thick: smoothed, with a band of ± 2 standard deviations; thin: causal. Blue: left, red: right.", pictures.joint_angles),
-    ("Gait events", "gait_events", "Heights of heel and toe (smoothed run); initial contacts on the heel, final contacts on the toe.", pictures.gait_events),
+    ("Gait", "gait_cycles", "Smoothed angles from each initial contact (0 %) to the next of the same foot.", pictures_cycles.gait_cycles),
+    ("Gait", "gait_events", "Heights of heel and toe (smoothed run); initial contacts on the heel, final contacts on the toe.", pictures.gait_events),
     ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_cameras.gc_curves),
     (html.CAMERA_SECTION, "scene", "The body's way through the cameras. Grey: cameras as loaded, coloured: refined.", pictures_cameras.scene),
     ("Run", "status", "Status of every frame, cameras that see the person, and the median reprojection error.", pictures.status_timeline),

@@ -28,6 +28,10 @@ TITLES = {
     "ankle_angle": "ankle dorsiflexion (+)", "subtalar_angle": "subtalar inversion (+)", "arm_flex": "shoulder flexion (+)",
     "arm_add": "shoulder adduction (+)", "elbow_flex": "elbow flexion (+)",
 }  # fmt: skip
+LONGEST_S = 15.0
+"""Of a longer recording the joint angle picture shows so much."""
+UNSEEN_STD = 0.05
+"""rad (3 degrees)."""
 STATUS_COLOUR = {
     Status.OK: "#3a9d5d", Status.INITIALISING: "#c9c9c9", Status.NO_PERSON: "#8c8c8c", Status.LOST: "#c2352b", Status.REINITIALISED: "#d9822b",
     Status.PREDICTED: "#e3c34f", Status.TOO_FEW_CAMERAS: "#8e44ad",
@@ -43,23 +47,28 @@ def joint_angles(result: TrackResult) -> Figure | None:
     rows = -(-len(panels) // columns)
     figure = new_figure(12, 2.1 * rows + 0.6)
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    start, end = _window(result.time_s)
     for axis, (title, members) in zip(axes.flat, panels, strict=False):
         for name, index in members:
             _angle(axis, result, index, {"l": LEFT, "r": RIGHT}.get(side_of(name), MIDDLE))
         axis.set_title(title)
         axis.set_ylabel("degrees")
-        axis.margins(x=0)
+        axis.set_xlim(start, end)
         low, high = axis.get_ylim()
         if high - low < 10:  # a flat curve shall look flat
             axis.set_ylim((low + high) / 2 - 5, (low + high) / 2 + 5)
         axis.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 3, 5, 6, 10]))
         _contacts(axis, result)
+        if all(_unseen(result, index) for _, index in members):
+            axis.text(0.5, 0.62, "not seen by these keypoints:\nrests at its prior", transform=axis.transAxes, ha="center", color=MIDDLE, fontsize=9)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for column in range(columns):
         visible = [axes[r, column] for r in range(rows) if axes[r, column].get_visible()]
         if visible:
-            visible[-1].set_xlabel("time (s)")
+            whole = result.time_s[-1] - result.time_s[0]
+            visible[-1].set_xlabel("time (s)" if whole <= LONGEST_S else f"time (s); {end - start:.0f} s of {whole:.0f} s")
+            visible[-1].xaxis.set_major_locator(_time_ticks())
             visible[-1].tick_params(labelbottom=True)
     handles = [
         Patch(color=LEFT, label="left"),
@@ -71,6 +80,26 @@ def joint_angles(result: TrackResult) -> Figure | None:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=6)
     return figure
+
+
+def _window(time: np.ndarray) -> tuple[float, float]:
+    """The whole time, or the middle of a long recording: squeezed curves tell nothing."""
+    if time[-1] - time[0] <= LONGEST_S:
+        return float(time[0]), float(max(time[-1], time[0] + 1e-3))
+    middle = 0.5 * (time[0] + time[-1])
+    return float(middle - 0.5 * LONGEST_S), float(middle + 0.5 * LONGEST_S)
+
+
+def _time_ticks() -> MaxNLocator:
+    return MaxNLocator(10, steps=[1, 2, 5, 10])
+
+
+def _unseen(result: TrackResult, index: int) -> bool:
+    """No keypoint tells of this angle: it is unsure, and far more at rest than anything that is measured."""
+    angle, std = result.smoothed.position[:, index], result.smoothed.position_std[:, index]
+    if not result.coordinate_is_angle[index] or not np.isfinite(angle + std).any():
+        return False
+    return bool(np.nanmedian(std) > UNSEEN_STD and np.nanstd(angle) < 0.02 * np.nanmedian(std))
 
 
 def _panels(result: TrackResult) -> list[tuple[str, list[tuple[str, int]]]]:
@@ -86,7 +115,8 @@ def _angle(axis, result: TrackResult, index: int, colour: str) -> None:
     scale = 180 / np.pi if result.coordinate_is_angle[index] else 1.0
     time = result.time_s
     mean, std = scale * result.smoothed.position[:, index], scale * result.smoothed.position_std[:, index]
-    axis.fill_between(time, mean - 2 * std, mean + 2 * std, color=colour, alpha=0.18, lw=0)
+    if not _unseen(result, index):
+        axis.fill_between(time, mean - 2 * std, mean + 2 * std, color=colour, alpha=0.18, lw=0)
     axis.plot(time, scale * result.causal.position[:, index], color=colour, lw=0.6, alpha=0.8)
     axis.plot(time, mean, color=colour, lw=1.8)
     shown = np.concatenate([mean, scale * result.causal.position[:, index]])
@@ -138,6 +168,7 @@ def gait_events(result: TrackResult) -> Figure | None:
         axis.set_ylabel("height (cm)")
         axis.margins(x=0, y=0.08)
     axes[-1].set_xlabel("time (s)")
+    axes[-1].xaxis.set_major_locator(_time_ticks())
     handles = [
         Line2D([], [], color=MIDDLE, lw=1.8, label="heel"),
         Line2D([], [], color=MIDDLE, lw=0.9, alpha=0.6, label="toe"),
@@ -188,7 +219,7 @@ def status_timeline(result: TrackResult) -> Figure | None:
     axes[1].set_ylim(-0.2, len(result.cameras_loaded) + 0.4)
     axes[1].set_title(f"cameras with at least 4 keypoints of the person (confidence ≥ {CONFIDENCE_THRESHOLD})")
     axes[1].set_ylabel("cameras")
-    axes[1].yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes[1].set_yticks(range(0, len(result.cameras_loaded) + 1, max(1, len(result.cameras_loaded) // 4)))
     for before, colour, label in ((True, "#9a9a9a", "loaded cameras"), (False, "#1b7f4b", "refined cameras")):
         axes[2].plot(time, _nanmedian(result.errors_px(before).reshape(len(time), -1)), color=colour, lw=1, label=label)
     top = max(line.get_ydata()[np.isfinite(line.get_ydata())].max(initial=1.0) for line in axes[2].lines)
@@ -199,6 +230,7 @@ def status_timeline(result: TrackResult) -> Figure | None:
     axes[2].legend(loc="upper right", ncols=2, frameon=True, framealpha=0.8, edgecolor="none")
     for axis in axes:
         axis.set_xlim(time[0] - period / 2, time[-1] + period / 2)
+        axis.xaxis.set_major_locator(_time_ticks())
     return figure
 
 
@@ -223,10 +255,10 @@ def latency(result: TrackResult) -> Figure | None:
     figure = new_figure(8.5, 3.2)
     axis = figure.subplots()
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
-    top = max(1.3 * p99, 1e-3)
+    top = max(min(1.3 * p99, 6 * p50), 1e-3)  # a few stalls shall not squeeze the rest
     axis.hist(np.clip(values, 0, top), bins=np.linspace(0, top, 45), color=lighter(LEFT, 0.35))
     for value, label, style in ((p50, "p50", "-"), (p95, "p95", "--"), (p99, "p99", ":")):
-        axis.axvline(value, color=MIDDLE, ls=style, lw=1.2, label=f"{label} {value:.1f} ms")
+        axis.plot([value, value], [0, 1], color=MIDDLE, ls=style, lw=1.2, transform=axis.get_xaxis_transform(), label=f"{label} {value:.1f} ms")
     if result.frame_rate_hz and 1e3 / result.frame_rate_hz < top:
         axis.axvline(1e3 / result.frame_rate_hz, color=RIGHT, lw=1.2, label=f"frame period {1e3 / result.frame_rate_hz:.1f} ms")
     axis.set_xlim(0, top)

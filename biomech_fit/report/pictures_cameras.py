@@ -90,7 +90,8 @@ def _overlay(axis, result: TrackResult, camera: int, frame: int) -> None:
     axis.set_aspect("equal")
     axis.tick_params(labelsize=7)
     error = result.errors_px()[frame, camera]
-    text = f", median {np.nanmedian(error):.1f} px" if np.isfinite(error).any() else ", no fitted body"
+    nothing = ", no keypoints" if not sure.any() else ", no fitted body"
+    text = f", median {np.nanmedian(error):.1f} px" if np.isfinite(error).any() else nothing
     axis.set_title(f"{model.name}, {result.time_s[frame]:.2f} s{text}")
 
 

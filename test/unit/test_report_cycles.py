@@ -1,0 +1,48 @@
+"""Angles over the gait cycle, and what the joint angle picture says of angles that nothing tells about."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import report_example
+
+from biomech_fit.core.types import EventType, GaitEvent, Side
+from biomech_fit.report import pictures, pictures_cycles
+
+
+def contact(side, time_s, kind=EventType.INITIAL_CONTACT):
+    return GaitEvent(round(time_s * 1e9), kind, side, np.zeros(3), 0.01, 1.0, 0.1)
+
+
+@pytest.fixture
+def walk():
+    run = report_example.example()[0]
+    events = [contact(Side.LEFT, 0.6 + 1.1 * n) for n in range(4)] + [contact(Side.LEFT, 1.3, EventType.FINAL_CONTACT)]
+    return replace(run, smoothed=replace(run.smoothed, events=events), start_ns=0, stamps_ns=np.arange(len(run.stamps_ns)) * 16_666_667)
+
+
+def test_strides_are_whole_and_carry_their_final_contact(walk):
+    strides = pictures_cycles._strides(walk, Side.LEFT)
+    assert [round(end - start, 3) for start, end, _ in strides] == [1.1, 1.1, 1.1]
+    assert strides[0][2] == pytest.approx(1.3) and strides[1][2] is None
+    assert pictures_cycles.gait_cycles(walk) is not None
+
+
+def test_no_picture_of_too_few_or_broken_strides(walk):
+    walk.smoothed.position[100] = np.nan
+    assert len(pictures_cycles._strides(walk, Side.LEFT)) == 2
+    assert pictures_cycles.gait_cycles(walk) is None
+
+
+def test_an_angle_that_rests_and_is_unsure_is_unseen(walk):
+    index = walk.coordinate_names.index("knee_angle_l")
+    assert not pictures._unseen(walk, index)
+    walk.smoothed.position[:, index], walk.smoothed.position_std[:, index] = 0.1, 0.3
+    assert pictures._unseen(walk, index)
+    assert pictures.joint_angles(walk) is not None
+
+
+def test_of_a_long_recording_the_middle_is_shown():
+    assert pictures._window(np.arange(0, 10, 0.1)) == (0.0, pytest.approx(9.9))
+    start, end = pictures._window(np.arange(0, 100.05, 0.1))
+    assert end - start == pytest.approx(pictures.LONGEST_S) and start + end == pytest.approx(100.0)
