@@ -118,7 +118,7 @@ def _side(side: Side) -> str:
 
 _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], ...] = (
     ("Joint angles", "joint_angles", "Thick: smoothed, with a band of ± 2 standard deviations; thin: causal. Blue: left, red: right.", pictures.joint_angles),
-    ("Gait", "gait_cycles", "Smoothed angles from each initial contact (0 %) to the next of the same foot.", pictures_cycles.gait_cycles),
+    ("Gait", "gait_cycles", "Smoothed angles over the gait cycle: one initial contact of a foot to its next.", pictures_cycles.gait_cycles),
     ("Gait", "gait_events", "Heights of heel and toe (smoothed run); initial contacts on the heel, final contacts on the toe.", pictures.gait_events),
     ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_cameras.gc_curves),
     (html.CAMERA_SECTION, "scene", "The body's way through the cameras. Grey: cameras as loaded, coloured: refined.", pictures_cameras.scene),
