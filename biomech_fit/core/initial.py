@@ -80,39 +80,46 @@ class PoseStarter:
         pose_information = np.float32(np.where(finite, 1 / np.where(finite, body.pose_std, 1.0) ** 2, 0.0))
         lower, upper = np.float32(np.clip(body.lower, -1e6, 1e6)), np.float32(np.clip(body.upper, -1e6, 1e6))
 
-        def linearise(x: Array, scales: Array, widen: Array):
+        precision = np.float32(body.scale_precision)
+
+        def linearise(state: Array, widen: Array) -> tuple[Array, Array, Array, Array]:
+            """Cost, normal equations and the points' distances at coordinates and scales (N + S,)."""
+            x, scales = state[:n], state[n:]
             poses = self.kinematics.poses(x[None], reference, scales)
             keypoints = self.kinematics.keypoints(poses, scales, body.keypoint_body, local, offsets)
             info, cost = point_distance(keypoints.position, points[None], information[None], geman_mcclure, 4.0 * widen)
             beyond = jnp.maximum(x - upper, 0) - jnp.maximum(lower - x, 0)
             outside = (beyond != 0) / 0.05**2
-            cost = cost[0] + 0.5 * jnp.sum(outside * beyond**2 + pose_information * (x - body.pose_mean) ** 2) + 0.5 * scales @ body.scale_precision @ scales
-            return keypoints, info, outside, beyond, cost
-
-        def step(i, carry):
-            x, scales, damping, _ = carry
-            widen = jnp.maximum(8.0 * 0.8**i, 1.0)
-            keypoints, info, outside, beyond, _ = linearise(x, scales, widen)
+            away = x - np.float32(body.pose_mean)
+            cost = cost[0] + 0.5 * jnp.sum(outside * beyond**2 + pose_information * away**2) + 0.5 * scales @ precision @ scales
             moves = jnp.concatenate([keypoints.by_pose, keypoints.by_scale], -1)[0]
             matrix = jnp.einsum("kan,kab,kbm->nm", moves, info.matrix[0], moves)
+            matrix = matrix + jnp.diag(jnp.concatenate([outside + pose_information, jnp.zeros(s)]) + 1e-3)
+            matrix = matrix.at[n:, n:].add(precision)
             rhs = jnp.einsum("kan,ka->n", moves, info.vector[0])
-            prior = jnp.concatenate([outside + pose_information, jnp.zeros(s)])
-            matrix = matrix + jnp.diag(prior + 1e-3) + jnp.zeros_like(matrix).at[n:, n:].set(jnp.asarray(body.scale_precision, jnp.float32))
-            rhs = rhs - jnp.concatenate([outside * beyond + pose_information * (x - body.pose_mean), jnp.asarray(body.scale_precision, jnp.float32) @ scales])
-            scale = 1 / jnp.sqrt(jnp.diag(matrix))
-            matrix = matrix * scale[:, None] * scale + damping * jnp.eye(n + s)
-            delta = scale * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), scale * rhs)
-            delta = delta * jnp.minimum(1.0, 0.6 / jnp.maximum(jnp.max(jnp.abs(delta[3:])), 1e-6))
-            new_x, new_scales = x + delta[:n], scales + delta[n:]
-            before, after = linearise(x, scales, widen)[-1], linearise(new_x, new_scales, widen)[-1]
-            better = after < before
-            damping = jnp.clip(jnp.where(better, damping * 0.3, damping * 8), 1e-6, 1e3)
-            return jnp.where(better, new_x, x), jnp.where(better, new_scales, scales), damping, jnp.minimum(after, before)
+            rhs = rhs - jnp.concatenate([outside * beyond + pose_information * away, precision @ scales])
+            return cost, matrix, rhs, jnp.linalg.norm(keypoints.position[0] - points, axis=-1)
 
-        x, scales, _, cost = jax.lax.fori_loop(0, ITERATIONS, step, (x, jnp.zeros(s, jnp.float32), jnp.float32(1e-2), jnp.float32(jnp.inf)))
-        keypoints = linearise(x, scales, jnp.float32(1.0))[0]
-        distance = jnp.where(information > 0, jnp.linalg.norm(keypoints.position[0] - points, axis=-1), jnp.nan)
-        return cost, FirstPose(x, reference, scales, jnp.nanmedian(distance))
+        def step(i, carry):
+            # The state and the candidate are evaluated side by side: one copy of the kinematics to compile, and costs at the same kernel width.
+            state, candidate, damping, _, _ = carry
+            both = jnp.stack([state, candidate])
+            cost, matrix, rhs, distance = jax.vmap(linearise, in_axes=(0, None))(both, jnp.maximum(8.0 * 0.8**i, 1.0))
+            better = cost[1] < cost[0]
+            pick = better.astype(int)
+            damping = jnp.clip(jnp.where(better, damping * 0.3, damping * 8), 1e-6, 1e3)
+            state = both[pick]
+            scale = 1 / jnp.sqrt(jnp.diag(matrix[pick]))
+            scaled = matrix[pick] * scale[:, None] * scale + damping * jnp.eye(n + s)
+            delta = scale * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), scale * rhs[pick])
+            delta = delta * jnp.minimum(1.0, 0.6 / jnp.maximum(jnp.max(jnp.abs(delta[3:])), 1e-6))
+            return state, state + delta, damping, cost[pick], distance[pick]
+
+        first = jnp.concatenate([x, jnp.zeros(s, jnp.float32)])
+        blank = jnp.zeros(points.shape[0], jnp.float32)
+        state, _, _, cost, distance = jax.lax.fori_loop(0, ITERATIONS, step, (first, first, jnp.float32(1e-2), jnp.float32(jnp.inf), blank))
+        seen = jnp.where(information > 0, distance, jnp.nan)
+        return cost, FirstPose(state[:n], reference, state[n:], jnp.nanmedian(seen))
 
 
 def _place(template: np.ndarray, points: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:

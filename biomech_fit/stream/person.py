@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import jax
@@ -240,12 +241,25 @@ class PersonTracker:
         return uv + ahead * (uv - before)
 
     def compile(self) -> None:
-        """Run every compiled function once on the real shapes."""
+        """Run every compiled function once on the real shapes, side by side."""
         cameras, k = len(self.cameras), self.layout.n_keypoints
-        with jax.default_device(self._device):
-            found = jax.device_get(self._starter.find(np.float32(self._starter.template), np.ones(k, np.float32)))
-            self.window = self.solver.shift(self._empty(found.x, found.reference, self.slow.mean))
-            self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), self.options.knots - 3.5, 0, 1, 1.0)
+        pose = (np.zeros(self.body.mj_model.nv), np.eye(3), self.slow.mean)
+
+        def find() -> None:
+            with jax.default_device(self._device):
+                jax.block_until_ready(self._starter.find(np.float32(self._starter.template), np.ones(k, np.float32)))
+
+        def shift() -> None:
+            with jax.default_device(self._device):
+                self.solver.shift(self._empty(*pose))
+
+        with ThreadPoolExecutor(2) as pool:
+            others = [pool.submit(shift), pool.submit(find)]
+            with jax.default_device(self._device):
+                self.window = self._empty(*pose)
+                self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), self.options.knots - 3.5, 0, 1, 1.0)
+            for other in others:
+                other.result()
         self.drop()
 
     # --- small parts --------------------------------------------------------------------------------------------------------------------------------
