@@ -55,11 +55,11 @@ def follow(people: Sequence[tuple[np.ndarray, np.ndarray] | None], predicted: np
             continue
         xy, confidence = found
         distance = np.linalg.norm(xy - predicted[c], axis=-1)
-        distance[confidence <= 0] = np.nan
-        enough = (confidence > 0).sum(1) >= min(3, k)
-        score = np.full(len(xy), np.inf)
-        if enough.any():
-            score[enough] = np.nanmedian(distance[enough], axis=1)
+        # The missing sort to the end, so the median of the seen is at half their number: np.nanmedian costs ten times as much.
+        distance[confidence <= 0] = np.inf
+        distance.sort(axis=1)
+        seen = (confidence > 0).sum(1)
+        score = np.where(seen >= min(3, k), distance[np.arange(len(xy)), np.maximum(seen - 1, 0) // 2], np.inf)
         best = int(np.argmin(score))
         if score[best] < gate_px:
             views.xy[c], views.confidence[c] = xy[best], confidence[best]
