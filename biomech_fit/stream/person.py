@@ -28,6 +28,8 @@ GROWING_ITERATIONS = 3
 """Gauss-Newton steps per frame until the window is full: the slow states still move."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
+START_HOLD = 25.0
+"""Information of the cameras' prior is this many times larger until the first window is full."""
 _PINNED = 1e8
 """Prior information that holds a state where it is."""
 
@@ -121,6 +123,9 @@ class PersonTracker:
         if not cameras and hasattr(self, "slow") and self.layout.n_cameras:
             part = self.layout.cameras
             mean[part], covariance[part, part] = self.slow.mean[part], self.slow.covariance[part, part]
+            self._cameras_released = True
+        else:
+            self._cameras_released = False
         self.slow = SlowEstimate(mean, covariance)
         self.drop()
 
@@ -130,6 +135,12 @@ class PersonTracker:
         self._seen: deque[Seen | None] = deque([None] * self.options.frames, maxlen=self.options.frames)
         self._pixels: list[tuple[int, np.ndarray]] = []
         self.frames = 0
+
+    def _held_prior(self) -> SlowPrior:
+        """The static prior with the cameras held more firmly: half a second of nearly one pose tells little about them, and bends them to its noise."""
+        precision = self._prior.precision.copy()
+        precision[self.layout.cameras, self.layout.cameras] *= START_HOLD
+        return SlowPrior(self._prior.mean, precision)
 
     def _learned(self) -> np.ndarray:
         """Information of a head that knows what earlier tracks learned of the slow states beyond the static prior, and nothing of the pose."""
@@ -170,6 +181,8 @@ class PersonTracker:
             if np.allclose(slow[self.layout.scales], self._prior.mean[self.layout.scales]) and not self._prior.mean[self.layout.scales].any():
                 slow[self.layout.scales] = found.scales if self.config.refine.scales else 0.0
             window = self._empty(found.x, found.reference, slow)
+            if not self._cameras_released:
+                window = window._replace(prior=_float32(self._held_prior()))
             anchor = np.concatenate([window.head.anchor[: -self.layout.size], self.slow.mean])
             self.window = window._replace(head=window.head._replace(information=self._learned(), anchor=anchor))
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
@@ -199,6 +212,8 @@ class PersonTracker:
                 information = information / (1 + 2 * noise.correlation_time_s * self._rate_hz())
             if iterations is None:
                 iterations = self.config.window.iterations if self.frames >= self.options.frames else max(GROWING_ITERATIONS, self.config.window.iterations)
+            if not self._cameras_released and self.frames >= self.options.frames:
+                self.window, self._cameras_released = self.window._replace(prior=_float32(self._prior)), True
             self._seen.append(self._describe(stamp_ns, status, views))
             self.frames += 1
             late = self.options.frames - 1 - self.lag_frames
@@ -284,3 +299,7 @@ class PersonTracker:
         if seen is None or seen.stamp_ns < self._start_ns:
             return None
         return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9)
+
+
+def _float32(prior: SlowPrior) -> SlowPrior:
+    return SlowPrior(np.float32(prior.mean), np.float32(prior.precision))
