@@ -28,8 +28,8 @@ GROWING_ITERATIONS = 3
 """Gauss-Newton steps per frame until the window is full: the slow states still move."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
-START_HOLD = 25.0
-"""Information of the cameras' prior is this many times larger until the first window is full."""
+START_HOLD, START_HOLD_S = 25.0, 1.0
+"""Information of the cameras' prior is this many times larger in the first second of a rig that has seen nobody yet."""
 _PINNED = 1e8
 """Prior information that holds a state where it is."""
 
@@ -84,7 +84,7 @@ class PersonTracker:
             self._starter = PoseStarter(body)
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
-        self._spacing_ns = self.options.spacing_s * 1e9
+        self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
         self._prior = self._static_prior()
         self.forget()
 
@@ -137,7 +137,7 @@ class PersonTracker:
         self.frames = 0
 
     def _held_prior(self) -> SlowPrior:
-        """The static prior with the cameras held more firmly: half a second of nearly one pose tells little about them, and bends them to its noise."""
+        """The static prior with the cameras held more firmly: a moment of nearly one pose tells little about them, and bends them to its noise."""
         precision = self._prior.precision.copy()
         precision[self.layout.cameras, self.layout.cameras] *= START_HOLD
         return SlowPrior(self._prior.mean, precision)
@@ -212,7 +212,7 @@ class PersonTracker:
                 information = information / (1 + 2 * noise.correlation_time_s * self._rate_hz())
             if iterations is None:
                 iterations = self.config.window.iterations if self.frames >= self.options.frames else max(GROWING_ITERATIONS, self.config.window.iterations)
-            if not self._cameras_released and self.frames >= self.options.frames:
+            if not self._cameras_released and self.frames >= START_HOLD_S * self._frame_rate_hz:
                 self.window, self._cameras_released = self.window._replace(prior=_float32(self._prior)), True
             self._seen.append(self._describe(stamp_ns, status, views))
             self.frames += 1
