@@ -19,7 +19,7 @@ demo: $(STAMP)
 	@$(BIN)/biomech-fit demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest test/unit test/ros $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -22,7 +22,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="latency and throughput of this machine",
-        description="Times every new frame of a moving window, from the last camera's keypoints handed in to the result on the host, and prints one JSON object.",
+        description="Times every new frame of a moving window, from the last camera's keypoints handed in to the result on the host, "
+        "and prints one JSON object.",
     )
     parser.add_argument("--cameras", type=int, help="number of cameras (default 8)")
     parser.add_argument("--keypoints", type=int, help=f"number of keypoints: {', '.join(map(str, SETS))} (default: 26 and 87)")

@@ -16,7 +16,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "track",
         help="fit the body to a recording, frame by frame",
-        description="Runs the streaming solver over a recording (rosbag2 or Pose2Sim folder) and writes angles, keypoints, events, the refined calibration and a report.",
+        description="Runs the streaming solver over a recording (rosbag2 or Pose2Sim folder) and writes angles, keypoints, events, "
+        "the refined calibration and a report.",
     )
     parser.add_argument("recording", metavar="RECORDING", type=Path, help="a rosbag2 (folder, .mcap or .db3) or a Pose2Sim project or trial folder")
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the results")
@@ -119,6 +120,7 @@ def _say(out: Path, result: Any, compiled_s: float) -> None:
     summary = summarise(result)
     pixels = summary["reprojection_px"]
     fitted = summary["status"].get("OK", 0) + summary["status"].get("REINITIALISED", 0)
-    print(f"Tracked {fitted} of {summary['frames']} frames in {result.wall_s:.1f} s ({summary['realtime_factor']:.1f} x real time; compiled in {compiled_s:.1f} s).")
+    pace = f"{summary['realtime_factor']:.1f} x real time; compiled in {compiled_s:.1f} s"
+    print(f"Tracked {fitted} of {summary['frames']} frames in {result.wall_s:.1f} s ({pace}).")
     print(f"Reprojection: median {pixels['median']:.1f} px (loaded calibration {pixels['median_before']:.1f}), GC_10 {pixels['gc10']:.2f}.")
     print(f"Written: {out} (report.html, joint_angles.mot, keypoints.trc, summary.json ...; smoothed/ holds the same at a fixed lag)")

@@ -47,7 +47,7 @@ def _place(lens: Lens, cameras: CameraArrays, points: jax.Array, uv: jax.Array, 
     observed = Observations(uv, information, delay)
 
     def step(_: int, p: jax.Array) -> jax.Array:
-        info, *_ = reprojection(p, jnp.zeros_like(p), cameras, lens, delay[0], observed, geman_mcclure, jnp.float32(1.0))
+        info = reprojection(p, jnp.zeros_like(p), cameras, lens, delay[0], observed, geman_mcclure, jnp.float32(1.0))[0]
         centre = p.mean(1, keepdims=True)
         moves = jnp.concatenate([jnp.broadcast_to(jnp.eye(3), (*p.shape[:2], 3, 3)), -rotation.skew(p - centre)], -1)
         matrix = jnp.einsum("tkan,tkab,tkbm->tnm", moves, info.matrix, moves) + 1e-3 * jnp.eye(6)

@@ -9,7 +9,7 @@ import numpy as np
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.opensim_axes import matrix_to_quat, pelvis_angles, quat_to_matrix, world_to_opensim
-from biomech_fit.core.solver import Readout
+from biomech_fit.core.result import Readout
 from biomech_fit.core.types import PoseEstimate, Status
 
 _STEP = 1e-4

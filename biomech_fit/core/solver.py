@@ -24,6 +24,7 @@ from biomech_fit.core.linear import ORDER, ArrowSolution, ArrowSystem, assemble_
 from biomech_fit.core.motion import ChainTerms, motion_prior, pose_terms
 from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations, corrected_cameras, make_lens, reprojection
+from biomech_fit.core.result import Readout, Result
 from biomech_fit.core.robust import KERNELS
 from biomech_fit.core.window import Head, SlowLayout, Window, append, extend, recentre
 
@@ -52,44 +53,6 @@ class SolverOptions:
     linear_solver: str = "banded"
     has_distortion: bool = True
     has_fisheye: bool = False
-
-
-class Readout(NamedTuple):
-    """Frames of the window, as arrays for the host; all but `reference` carry the frame as leading axis."""
-
-    x: Array
-    """(N,)"""
-    velocity: Array
-    """(N,)"""
-    reference: Array
-    """(3, 3)"""
-    covariance: Array
-    """(N, N)"""
-    keypoints: Array
-    """(K, 3) m."""
-    keypoint_velocity: Array
-    """(K, 3) m/s."""
-    keypoint_variance: Array
-    """(K, 3) m^2."""
-    joint_centres: Array
-    """(J, 3) m."""
-    error_px: Array
-    """(C, K) reprojection error; meaningless where nothing was observed."""
-    uv: Array
-    """(C, K, 2) px, reprojected keypoints."""
-
-
-class Result(NamedTuple):
-    """What one call of `advance` or `settle` returns besides the window."""
-
-    frames: Readout
-    """Two frames (leading axis): the newest and the lagged one."""
-    slow: Array
-    """(M,)"""
-    slow_covariance: Array
-    """(M, M)"""
-    cost: Array
-    """() robust reprojection cost of the window before the last step."""
 
 
 class _Linearisation(NamedTuple):

@@ -31,7 +31,7 @@ class Views:
     @property
     def seen(self) -> np.ndarray:
         """(C,) cameras that contribute."""
-        return (self.confidence > 0).any(1)
+        return np.any(self.confidence > 0, axis=1)
 
     @classmethod
     def empty(cls, cameras: int, keypoints: int) -> Views:

@@ -17,7 +17,8 @@ from biomech_fit.core.initial import PoseStarter
 from biomech_fit.core.projection import camera_arrays, lens_flags
 from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
 from biomech_fit.core.residuals import CAMERA_STATES
-from biomech_fit.core.solver import Result, SolverOptions, WindowSolver
+from biomech_fit.core.result import Result
+from biomech_fit.core.solver import SolverOptions, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
 from biomech_fit.core.window import ORDER, SlowPrior, Window, empty_window
 from biomech_fit.stream.association import Views

@@ -66,10 +66,9 @@ class FitPipeline:
         self.full_body, self.cameras, self.keypoint_set, self.config = body, list(cameras), keypoint_set, config
         self._names = [camera.name for camera in cameras]
         self._mapped = np.asarray(body.keypoint_body) >= 0
-        if self._mapped.sum() < config.track.min_start_keypoints:
-            raise InputError(
-                f"The model {body.name} knows {int(self._mapped.sum())} keypoints of the set {keypoint_set.name}; at least {config.track.min_start_keypoints} are needed."
-            )
+        known, wanted = int(self._mapped.sum()), config.track.min_start_keypoints
+        if known < wanted:
+            raise InputError(f"The model {body.name} knows {known} keypoints of the set {keypoint_set.name}; at least {wanted} are needed.")
         self._body = _restricted(body, self._mapped)
         use_compilation_cache()
         use_one_blas_thread()
@@ -190,7 +189,8 @@ class FitPipeline:
                 sentence, row = "The camera sends keypoints.", 0
             else:
                 sentence, row = ("The camera has stopped sending keypoints." if health.received else "The camera has sent nothing yet."), 1
-            values = {"rate_hz": round(health.rate_hz, 2), "late": health.late, "duplicates": health.duplicates, "lost": health.lost, "received": health.received}
+            counts = {entry: getattr(health, entry) for entry in ("late", "duplicates", "lost", "received")}
+            values = {"rate_hz": round(health.rate_hz, 2), **counts}
             rows.append((row, f"camera {name}", sentence, values))
         return rows
 

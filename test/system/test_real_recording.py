@@ -65,7 +65,7 @@ def test_it_is_the_right_man(output: Path) -> None:
     names = [n for n in mine.names if n in theirs.names]
     assert len(names) >= 15 and len(mine.points) == len(theirs.points) == 100
     distance = np.linalg.norm(np.stack([mine[n] - theirs[n] for n in names]), axis=-1)
-    assert np.nanmedian(distance) < 0.08 and np.nanpercentile(distance, 99) < 0.35
+    assert np.nanmedian(distance) < 0.06 and np.nanpercentile(distance, 99) < 0.25
 
 
 def test_joint_angles_agree_with_opensims(output: Path) -> None:

@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "cli": {"core", "config", "stream", "formats", "report", "sim"},
 }
 PURE = {"jax", "jaxlib", "numpy", "scipy", "mujoco", "optax", "cv2"}
-PURE_STANDARD = set("__future__ abc collections copy dataclasses enum functools itertools math operator types typing typing_extensions warnings jaxtyping".split())
+PURE_STANDARD = set(
+    "__future__ abc collections copy dataclasses enum functools itertools math operator types typing typing_extensions warnings jaxtyping".split()
+)
 ROS_TOP_LEVEL = set(
     "rclpy launch launch_ros launch_testing message_filters tf2_ros tf2_msgs ament_index_python rosidl_runtime_py rosgraph_msgs "
     "builtin_interfaces std_msgs std_srvs geometry_msgs sensor_msgs visualization_msgs diagnostic_msgs lifecycle_msgs rcl_interfaces".split()

@@ -15,7 +15,8 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.residuals import CAMERA_STATES
-from biomech_fit.core.solver import Result, SolverOptions, WindowSolver
+from biomech_fit.core.result import Result
+from biomech_fit.core.solver import SolverOptions, WindowSolver
 from biomech_fit.core.window import SlowPrior, Window, append, empty_window, poses_at
 
 FOREVER_S = 1e12

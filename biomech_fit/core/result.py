@@ -1,0 +1,45 @@
+"""What the window solver gives out, as arrays for the host."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jax import Array
+
+
+class Readout(NamedTuple):
+    """Frames of the window, as arrays for the host; all but `reference` carry the frame as leading axis."""
+
+    x: Array
+    """(N,)"""
+    velocity: Array
+    """(N,)"""
+    reference: Array
+    """(3, 3)"""
+    covariance: Array
+    """(N, N)"""
+    keypoints: Array
+    """(K, 3) m."""
+    keypoint_velocity: Array
+    """(K, 3) m/s."""
+    keypoint_variance: Array
+    """(K, 3) m^2."""
+    joint_centres: Array
+    """(J, 3) m."""
+    error_px: Array
+    """(C, K) reprojection error; meaningless where nothing was observed."""
+    uv: Array
+    """(C, K, 2) px, reprojected keypoints."""
+
+
+class Result(NamedTuple):
+    """What one call of `advance` or `settle` returns besides the window."""
+
+    frames: Readout
+    """Two frames (leading axis): the newest and the lagged one."""
+    slow: Array
+    """(M,)"""
+    slow_covariance: Array
+    """(M, M)"""
+    cost: Array
+    """() robust reprojection cost of the window before the last step."""
