@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from biomech_fit.config import FitConfig, load_config
     from biomech_fit.config.version import version
     from biomech_fit.core.errors import InputError
+    from biomech_fit.core.gait import GaitSettings
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.recording import open_recording
     from biomech_fit.formats.subject import read_subject, subject_from_estimate
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     quiet = not sys.stderr.isatty()
     print(f"Compiling for {len(recording.cameras)} cameras, {len(recording.keypoint_set)} keypoints, {config.window.frames} frames ...", file=sys.stderr)
     pipeline.compile()
-    collector = Collector(body, recording.cameras, recording.keypoint_set, config.window.lag_s)
+    collector = Collector(body, recording.cameras, recording.keypoint_set, config.window.lag_s, GaitSettings(**asdict(config.gait)))
     began = time.perf_counter()
     with tqdm(total=recording.frame_count, unit="frame", disable=quiet) as progress:
         for packet in recording.packets():

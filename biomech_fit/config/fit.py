@@ -48,7 +48,7 @@ class NoiseConfig:
     confidence_power: float = setting(1.0, "A keypoint's information is multiplied by its confidence to this power.", low=0.0, high=4.0)
     min_confidence: float = setting(0.1, "Keypoints with less confidence are not used.", low=0.0, high=1.0)
     correlation_time_s: float = setting(
-        0.0,
+        0.02,
         "Time over which a keypoint's error is correlated; the information of single frames is reduced accordingly (0 = white noise).",
         unit="s",
         low=0.0,

@@ -11,7 +11,7 @@ import numpy as np
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
-from biomech_fit.core.gait import GaitDetector
+from biomech_fit.core.gait import GaitDetector, GaitSettings
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.placement import best_placement
 from biomech_fit.core.types import FrameResult, GaitEvent, PoseEstimate, Status
@@ -22,8 +22,8 @@ from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult, Traject
 class Collector:
     """Add results as they come, in any mix of causal and smoothed; ask for the whole at the end."""
 
-    def __init__(self, body: BodyModel, cameras: Sequence[Camera], keypoint_set: KeypointSet, lag_s: float = 0.0) -> None:
-        self._body, self._cameras, self._set, self._lag_s = body, list(cameras), keypoint_set, lag_s
+    def __init__(self, body: BodyModel, cameras: Sequence[Camera], keypoint_set: KeypointSet, lag_s: float = 0.0, gait: GaitSettings | None = None) -> None:
+        self._body, self._cameras, self._set, self._lag_s, self._gait = body, list(cameras), keypoint_set, lag_s, gait
         self._frames: dict[int, FrameResult] = {}
         self._smoothed: dict[int, PoseEstimate] = {}
 
@@ -91,7 +91,7 @@ class Collector:
                     out[t] = getattr(estimate, name)
             return out
 
-        gait = GaitDetector(self._set.names, self._body.joint_centre_names)
+        gait = GaitDetector(self._set.names, self._body.joint_centre_names, self._gait)
         events, steps = [], []
         for estimate in estimates:
             if estimate is not None:
