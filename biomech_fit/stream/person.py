@@ -25,7 +25,7 @@ from biomech_fit.stream.association import Views
 
 KNOT_SPACING_S = 1 / 30
 START_WIDEN = 8.0
-GROWING_ITERATIONS = 3
+GROWING_ITERATIONS = 2
 """Gauss-Newton steps per frame until the window is full: the slow states still move."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
