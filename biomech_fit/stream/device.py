@@ -18,7 +18,10 @@ def choose_device(device: str) -> jax.Device:
     if device == "cpu":
         return jax.local_devices(backend="cpu")[0]
     try:
-        return jax.local_devices(backend="gpu")[0]
+        found = jax.local_devices(backend="gpu")[0]
+        # GPUs otherwise round float32 products to ten bits (TF32), which the normal equations do not survive.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        return found
     except RuntimeError:
         if device == "gpu":
             raise InputError("device is gpu, but JAX finds no GPU here; install the [cuda] extra, or choose auto or cpu.") from None
