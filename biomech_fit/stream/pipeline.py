@@ -75,9 +75,7 @@ class FitPipeline:
         self._tracker = PersonTracker(self._body, self._mapped, self.cameras, config, config.stream.frame_rate_hz, choose_device(config.device))
         self._given_subject = subject
         self._take_subject()
-        self._assembler = Assembler(
-            self._names, 1 / config.stream.frame_rate_hz, config.stream.deadline_s, dead_after_s=config.stream.camera_timeout_s
-        )
+        self._assembler = self._new_assembler()
         self.compiled_s: float | None = None
         self._clear()
 
@@ -98,7 +96,7 @@ class FitPipeline:
         if np.shape(packet.xy) != (*people, k, 2) or np.shape(packet.confidence) != (*people, k):
             raise InputError(
                 f"Camera '{packet.camera}' sent arrays of shapes {np.shape(packet.xy)} and {np.shape(packet.confidence)}; "
-                f"{keypoint_shape(k)} fit the keypoint set {self.keypoint_set.name}."
+                f"(P, {k}, 2) and (P, {k}) fit the keypoint set {self.keypoint_set.name}."
             )
         self._assembler.feed(packet)
 
@@ -117,9 +115,7 @@ class FitPipeline:
 
     def reset(self, subject: bool = False) -> None:
         """Start anew with the next frame, e.g. after the clock went back. The cameras' corrections are kept, the body too unless `subject`."""
-        self._assembler = Assembler(
-            self._names, 1 / self.config.stream.frame_rate_hz, self.config.stream.deadline_s, dead_after_s=self.config.stream.camera_timeout_s
-        )
+        self._assembler = self._new_assembler()
         if subject:
             self._given_subject = None
             self._tracker.forget(cameras=False)
@@ -282,6 +278,10 @@ class FitPipeline:
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------
 
+    def _new_assembler(self) -> Assembler:
+        stream = self.config.stream
+        return Assembler(self._names, 1 / stream.frame_rate_hz, stream.deadline_s, dead_after_s=stream.camera_timeout_s)
+
     def _clear(self) -> None:
         self._status = self._status_now = Status.INITIALISING
         self._newest_ns = self._seen_ns = 0
@@ -318,10 +318,6 @@ class FitPipeline:
             return np.array([np.sqrt(np.nanmean(values[:, c][counted[:, c]] ** 2)) if counted[:, c].any() else np.nan for c in range(count)])
 
         return rms(error), rms(loaded_error)
-
-
-def keypoint_shape(k: int) -> str:
-    return f"(P, {k}, 2) and (P, {k})"
 
 
 def _restricted(body: BodyModel, mapped: np.ndarray) -> BodyModel:
