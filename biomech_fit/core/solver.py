@@ -72,14 +72,13 @@ class _Linearisation(NamedTuple):
 
 
 class WindowSolver:
-    """Compiled window solver for one body model, rig and keypoint set. Holds no state: `Window` goes in and out."""
+    """Compiled window solver for one body model, number of cameras and keypoint set. Holds no state: `Window` goes in and out."""
 
-    def __init__(self, body: BodyModel, cameras: CameraArrays, options: SolverOptions):
+    def __init__(self, body: BodyModel, n_cameras: int, options: SolverOptions):
         if np.any(body.keypoint_body < 0):
             raise ValueError("the solver takes only keypoints that the body model has")
-        self.body, self.cameras, self.options = body, cameras, options
+        self.body, self.options = body, options
         self.kinematics = Kinematics(body)
-        n_cameras = cameras.focal.shape[0]
         self.layout = SlowLayout(len(body.scale_names), len(body.keypoint_names), n_cameras if options.refine_cameras else 0)
         self._kernel = KERNELS[options.kernel]
         self._lens = make_lens(options.has_distortion, options.has_fisheye)
@@ -140,7 +139,7 @@ class WindowSolver:
         return window, Result(self._readout(window, late, solution), window.slow, solution.slow, cost)
 
     def _shift(self, window: Window) -> Window:
-        exact = jax.tree.map(lambda a: a.astype(jnp.float64), window)
+        exact = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(jnp.float64), window)
         if self.kinematics.free_root:
             # The chart is only left when it must be: moving it bends the spline a little.
             exact = jax.lax.cond(jnp.sum(exact.control[-1, 3:6] ** 2) > 0.5**2, recentre, lambda w: w, exact)
@@ -153,7 +152,7 @@ class WindowSolver:
     def _linearise(self, window: Window, widen: Array) -> _Linearisation:
         """Observations' information on the frames' poses and the slow states at the current estimate."""
         layout, body = self.layout, self.body
-        scales, offsets, cameras, clock = self._unpack(window.slow)
+        scales, offsets, cameras, clock = self._unpack(window)
         value, slope = spline.basis(window.u, window.control.shape[0])
         poses = self.kinematics.poses(value @ window.control, window.reference, scales)
         keypoints = self.kinematics.keypoints(poses, scales, body.keypoint_body, self._local, offsets)
@@ -285,7 +284,7 @@ class WindowSolver:
 
     def _readout(self, window: Window, late: Array, solution: ArrowSolution) -> Readout:
         layout, body = self.layout, self.body
-        scales, offsets, cameras, clock = self._unpack(window.slow)
+        scales, offsets, cameras, clock = self._unpack(window)
         value, slope = spline.basis(self._wanted(window, late), self.options.knots)
         x, by_u = value @ window.control, slope @ window.control
         poses = self.kinematics.poses(x, window.reference, scales)
@@ -321,14 +320,14 @@ class WindowSolver:
             uv,
         )
 
-    def _unpack(self, slow: Array) -> tuple[Array, Array, CameraArrays, Array]:
+    def _unpack(self, window: Window) -> tuple[Array, Array, CameraArrays, Array]:
         """Scales (S,), offsets (K, 3), corrected cameras and clock offsets (C,)."""
-        layout = self.layout
+        layout, slow = self.layout, window.slow
         offsets = slow[layout.offsets].reshape(-1, 3)
         if not layout.n_cameras:
-            return slow[layout.scales], offsets, self.cameras, jnp.zeros(self.cameras.focal.shape[0], slow.dtype)
+            return slow[layout.scales], offsets, window.cameras, jnp.zeros(window.cameras.focal.shape[0], slow.dtype)
         states = slow[layout.cameras].reshape(-1, CAMERA_STATES)
-        return slow[layout.scales], offsets, corrected_cameras(self.cameras, states[:, :6]), states[:, 6]
+        return slow[layout.scales], offsets, corrected_cameras(window.cameras, states[:, :6]), states[:, 6]
 
 
 def _both(matrix: Array, rows: slice, columns: slice, block: Array) -> Array:

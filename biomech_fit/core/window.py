@@ -11,6 +11,7 @@ from jax import Array
 
 from biomech_fit.core import rotation, spline
 from biomech_fit.core.linear import ORDER
+from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations
 
 
@@ -77,24 +78,30 @@ class Window(NamedTuple):
     valid: Array
     """(T,)"""
     observed: Observations
+    cameras: CameraArrays
+    """The rig as loaded; data, so that one compiled solver serves every calibration."""
     slow: Array
     """(M,)"""
     prior: SlowPrior
     head: Head
 
 
-def empty_window(knots: int, frames: int, x: np.ndarray, reference: np.ndarray, cameras: int, keypoints: int, prior: SlowPrior, slow: np.ndarray) -> Window:
+def empty_window(
+    knots: int, frames: int, x: np.ndarray, reference: np.ndarray, cameras: CameraArrays, keypoints: int, prior: SlowPrior, slow: np.ndarray
+) -> Window:
     """A window without frames, standing at pose x (N,). In numpy, and the head in float64 as `WindowSolver.shift` makes it: a start must not compile."""
     n, m = len(x), len(slow)
     size = ORDER * n + m
     head = Head(np.zeros((size, size)), np.zeros(size), np.concatenate([np.tile(x, ORDER), slow]).astype(float))
+    count = len(cameras.focal)
     observed = Observations(
-        np.zeros((frames, cameras, keypoints, 2), np.float32), np.zeros((frames, cameras, keypoints), np.float32), np.zeros((frames, cameras), np.float32)
+        np.zeros((frames, count, keypoints, 2), np.float32), np.zeros((frames, count, keypoints), np.float32), np.zeros((frames, count), np.float32)
     )
     prior = SlowPrior(*(np.float32(a) for a in prior))
     control = np.tile(np.float32(x), (knots, 1))
     none = np.zeros(frames, np.float32)
-    return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, np.float32(slow), prior, head)
+    own = CameraArrays(*(np.array(a) for a in cameras))
+    return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, own, np.float32(slow), prior, head)
 
 
 def append(window: Window, uv: Array, information: Array, delay: Array, u: Array) -> Window:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import jax
 import numpy as np
@@ -33,6 +34,10 @@ START_HOLD, START_HOLD_S = 25.0, 1.0
 """Information of the cameras' prior is this many times larger in the first second of a rig that has seen nobody yet."""
 _PINNED = 1e8
 """Prior information that holds a state where it is."""
+
+# Compiled once for all people and pipelines of one body, whatever their calibration.
+_shared_solver = lru_cache(maxsize=4)(WindowSolver)
+_shared_starter = lru_cache(maxsize=4)(PoseStarter)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +86,8 @@ class PersonTracker:
         self._device = device
         self.options = solver_options(config, frame_rate_hz, cameras, device.platform)
         with jax.default_device(device):
-            self.solver = WindowSolver(body, camera_arrays(cameras), self.options)
-            self._starter = PoseStarter(body)
+            self.solver = _shared_solver(body, len(cameras), self.options)
+            self._starter = _shared_starter(body)
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
@@ -154,7 +159,7 @@ class PersonTracker:
 
     def _empty(self, x: np.ndarray, reference: np.ndarray, slow: np.ndarray) -> Window:
         options = self.options
-        return empty_window(options.knots, options.frames, x, reference, len(self.cameras), self.layout.n_keypoints, self._prior, slow)
+        return empty_window(options.knots, options.frames, x, reference, camera_arrays(self.cameras), self.layout.n_keypoints, self._prior, slow)
 
     def corrected_cameras(self) -> list[Camera]:
         """The cameras with the corrections estimated so far."""

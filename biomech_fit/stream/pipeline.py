@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,7 +70,7 @@ class FitPipeline:
         known, wanted = int(self._mapped.sum()), config.track.min_start_keypoints
         if known < wanted:
             raise InputError(f"The model {body.name} knows {known} keypoints of the set {keypoint_set.name}; at least {wanted} are needed.")
-        self._body = _restricted(body, self._mapped)
+        self._body = _restricted(body, tuple(self._mapped))
         use_compilation_cache()
         use_one_blas_thread()
         self._tracker = PersonTracker(self._body, self._mapped, self.cameras, config, config.stream.frame_rate_hz, choose_device(config.device))
@@ -320,8 +321,10 @@ class FitPipeline:
         return rms(error), rms(loaded_error)
 
 
-def _restricted(body: BodyModel, mapped: np.ndarray) -> BodyModel:
-    """The body with only the keypoints that it has."""
+@lru_cache(maxsize=4)
+def _restricted(body: BodyModel, known: tuple[bool, ...]) -> BodyModel:
+    """The body with only the keypoints that it has; one object for one body, so that compiled solvers can be shared."""
+    mapped = np.array(known)
     return replace(
         body,
         keypoint_names=tuple(n for n, m in zip(body.keypoint_names, mapped, strict=True) if m),

@@ -27,8 +27,8 @@ def options(**changes) -> SolverOptions:
     return replace(base, **changes)
 
 
-def solver_of(body: BodyModel, cameras: list[Camera], chosen: SolverOptions, dtype=jnp.float32) -> WindowSolver:
-    return WindowSolver(body, camera_arrays(cameras, dtype), chosen)
+def solver_of(body: BodyModel, cameras: list[Camera], chosen: SolverOptions) -> WindowSolver:
+    return WindowSolver(body, len(cameras), chosen)
 
 
 def prior_of(solver: WindowSolver, cameras: int = 0) -> SlowPrior:
@@ -39,7 +39,7 @@ def prior_of(solver: WindowSolver, cameras: int = 0) -> SlowPrior:
 
 def converted(window: Window, dtype) -> Window:
     """All arrays in one precision; the head stays on the host, as the solver keeps it."""
-    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a), dtype), window._replace(head=None))._replace(head=window.head)
+    return jax.tree.map(lambda a: a if a.dtype == bool else jnp.asarray(np.asarray(a), dtype), window._replace(head=None))._replace(head=window.head)
 
 
 def affine_rig() -> list[Camera]:
@@ -74,12 +74,12 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     late = 10  # the fourth newest frame, in both windows
     with jax.enable_x64(True):
         one = jnp.asarray(1.0)
-        sliding = solver_of(body, cameras, chosen, jnp.float64)
+        sliding = solver_of(body, cameras, chosen)
         prior = prior_of(sliding)
         x0, slow0 = path[0] + 0.1, np.zeros(sliding.layout.size)
 
         def fresh(knots: int, frames: int) -> Window:
-            return converted(empty_window(knots, frames, x0, np.eye(3), 3, 4, prior, slow0), jnp.float64)
+            return converted(empty_window(knots, frames, x0, np.eye(3), camera_arrays(cameras, jnp.float64), 4, prior, slow0), jnp.float64)
 
         window, moved = fresh(chosen.knots, chosen.frames), 0
         for i in range(count):
@@ -89,7 +89,7 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
             window, result = sliding.advance(window, *args, jnp.asarray(late), jnp.asarray(8), one)
         assert moved == shifts and np.all(np.asarray(window.u)[np.asarray(window.valid) > 0] >= 0)
 
-        whole = solver_of(body, cameras, replace(chosen, frames=count, knots=chosen.knots + shifts), jnp.float64)
+        whole = solver_of(body, cameras, replace(chosen, frames=count, knots=chosen.knots + shifts))
         batch = fresh(chosen.knots + shifts, count)
         for i in range(count - 1):
             batch = append(batch, uv[i], information[i], delay[i], jnp.asarray(u[i]))
@@ -117,14 +117,14 @@ def test_the_normal_equations_are_the_derivatives_of_the_cost() -> None:
     rng = np.random.default_rng(1)
     cameras, body = ring(3), toy(ARM, [1, 2, 3, 3], 2, rng)
     with jax.enable_x64(True):
-        solver = solver_of(body, cameras, options(frames=4, knots=5, leaving_frames=2, refine_cameras=True, has_distortion=True), jnp.float64)
+        solver = solver_of(body, cameras, options(frames=4, knots=5, leaving_frames=2, refine_cameras=True, has_distortion=True))
         m, n, knots = solver.layout.size, body.mj_model.nv, 5
         slow = 0.01 * rng.standard_normal(m)
         # Two approximations are wanted: the velocity's own derivative (felt with a clock offset), and exp(w + d) taken as exp(d) exp(w) for cameras.
         cameras_at = slow[solver.layout.cameras].reshape(-1, CAMERA_STATES)
         cameras_at[:, [0, 1, 2, 6]] = 0.0
         control = 0.2 * rng.standard_normal((knots, n)) + np.r_[0, 0, 1, np.zeros(n - 3)]
-        window = empty_window(knots, 4, control[0], np.eye(3), 3, 4, prior_of(solver, 3), slow)
+        window = empty_window(knots, 4, control[0], np.eye(3), camera_arrays(cameras, jnp.float64), 4, prior_of(solver, 3), slow)
         window = window._replace(control=control, u=np.array([0.1, 0.6, 1.2, 1.9]), valid=np.array([0.0, 1.0, 1.0, 1.0]))
         window = window._replace(observed=window.observed._replace(information=rng.uniform(0.1, 1, (4, 3, 4))))
         window = converted(window, jnp.float64)
@@ -181,6 +181,7 @@ class Scene:
     def __init__(self, count: int = 16):
         rng = np.random.default_rng(7)
         self.cameras, self.body = ring(4), toy(ARM, [1, 1, 1, 2, 2, 3, 3], 2, rng)
+        self.arrays = camera_arrays(self.cameras)
         n = self.body.mj_model.nv
         phase = rng.uniform(0, 6, n)
         self.u = 8 - 3.5 + 0.5 * np.arange(count)
@@ -197,7 +198,7 @@ class Scene:
         f32, results, moved = np.float32, [], 0
         c, k = uv.shape[1:3]
         slow = np.zeros(solver.layout.size) if slow is None else slow
-        window = empty_window(8, 12, start, self.reference, c, k, prior_of(solver, c if solver.layout.n_cameras else 0), slow)
+        window = empty_window(8, 12, start, self.reference, self.arrays, k, prior_of(solver, c if solver.layout.n_cameras else 0), slow)
         for i, u in enumerate(self.u):
             while u - moved >= 5:
                 window, moved = solver.shift(window), moved + 1
@@ -275,7 +276,7 @@ def test_nothing_observed_at_all_gives_numbers(scene: Scene, robust: WindowSolve
 def test_the_dense_solver_fits_in(scene: Scene, robust: WindowSolver) -> None:
     """A GPU's choice; that both give the same numbers is tested where they are."""
     dense = solver_of(scene.body, scene.cameras, replace(robust.options, linear_solver="dense"))
-    window = empty_window(8, 12, scene.path[0], scene.reference, 4, 7, prior_of(dense), np.zeros(dense.layout.size))
+    window = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, 7, prior_of(dense), np.zeros(dense.layout.size))
     f32 = np.float32
     frame = (f32(scene.uv[0]), f32(np.ones((4, 7))), f32(np.zeros(4)), f32(4.5), np.int32(9), np.int32(1), f32(1))
     shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), jax.eval_shape(s._advance, window, *frame)) for s in (robust, dense)]
