@@ -1,0 +1,94 @@
+"""biomech_fit in the benchmark: the streaming pipeline over the recordings of one person, in process and packet by packet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from recordings import RATE_HZ, Recording, Session
+from walks import FLEXIONS
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.config.load import from_mapping, validate
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.types import FrameResult, PoseEstimate
+from biomech_fit.formats.model import load_body_model
+from biomech_fit.formats.subject import Subject, subject_from_estimate
+from biomech_fit.stream.pipeline import FitPipeline
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a pipeline says about one recording; T frames, NaN where it says nothing."""
+
+    points: np.ndarray
+    """(T, K, 3) m"""
+    angles: np.ndarray
+    """(T, 6) degrees, `walks.FLEXIONS`"""
+    cameras: list[Camera]
+    """As known at the end."""
+    ms_per_frame: float
+    """Wall time of the whole recording over its frames."""
+    point_std: np.ndarray | None = None
+    angle_std: np.ndarray | None = None
+
+
+def track(session: Session, keypoint_set: KeypointSet, refine: bool, settings: dict[str, Any], known: bool) -> dict[str, Output]:
+    """Causal and smoothed result of the walk; `known`: the body comes from the same person's standing trial.
+
+    Cameras start as handed out in both trials: only the subject is carried over. settings: `FitConfig` entries by dotted name.
+    """
+    config = from_mapping({"stream.frame_rate_hz": RATE_HZ} | settings, FitConfig())
+    if not refine:
+        config = replace(config, refine=replace(config.refine, cameras=False))
+    validate(config)
+    body = _body(keypoint_set.name, keypoint_set)
+    subject: Subject | None = None
+    if known:
+        pipeline, _, _ = _run(session.static, body, keypoint_set, config, None)
+        subject = subject_from_estimate(pipeline.subject(), body, keypoint_set.name)
+    pipeline, results, seconds = _run(session.walk, body, keypoint_set, config, subject)
+    cameras, ms = list(pipeline.calibration().cameras), 1e3 * seconds / len(session.walk.frames)
+    estimates = {"causal": [r.causal for r in results], "smoothed": [r.smoothed for r in results]}
+    return {name: _output(some, session.walk, body, cameras, ms) for name, some in estimates.items()}
+
+
+@lru_cache(maxsize=1)
+def _body(name: str, keypoint_set: KeypointSet) -> BodyModel:
+    """One object for all walks: compiled solvers are shared by body."""
+    return load_body_model(None, keypoint_set)
+
+
+def _run(
+    recording: Recording, body: BodyModel, keypoint_set: KeypointSet, config: FitConfig, subject: Subject | None
+) -> tuple[FitPipeline, list[FrameResult], float]:
+    """The pipeline after the recording, its results, and the seconds that feeding and fitting took."""
+    pipeline = FitPipeline(body, recording.given, keypoint_set, config, subject)
+    pipeline.compile()
+    results: list[FrameResult] = []
+    began = time.perf_counter()
+    for packets in recording.frames:
+        for packet in packets:
+            pipeline.feed_keypoints(packet)
+        results += pipeline.poll()
+    results += pipeline.flush()
+    return pipeline, results, time.perf_counter() - began
+
+
+def _output(estimates: list[PoseEstimate | None], recording: Recording, body: BodyModel, cameras: list[Camera], ms: float) -> Output:
+    frames, k = recording.points.shape[:2]
+    points, point_std = np.full((frames, k, 3), np.nan), np.full((frames, k, 3), np.nan)
+    angles, angle_std = np.full((frames, len(FLEXIONS)), np.nan), np.full((frames, len(FLEXIONS)), np.nan)
+    columns = [body.coordinate_names.index(name) for name in FLEXIONS]
+    for estimate in estimates:
+        if estimate is None:
+            continue
+        t = int(np.argmin(np.abs(recording.stamp_ns - estimate.stamp_ns)))
+        points[t], point_std[t] = estimate.keypoints, estimate.keypoint_std
+        angles[t], angle_std[t] = np.rad2deg(estimate.position[columns]), np.rad2deg(estimate.position_std[columns])
+    return Output(points, angles, cameras, ms, point_std, angle_std)
