@@ -99,7 +99,7 @@ class SimulatorNode(Node):
 
 
 def _schedule(simulation: Simulation, loop: bool) -> Iterator[tuple[float, tuple[int, Item]]]:
-    """(seconds, (start of the lap in ns, packet or frame number)): packets at their stamps, the truth of a frame after it."""
+    """(seconds, (start of the lap in ns, packet or frame number)): packets at their arrival, the truth of a frame after it."""
     time_s = simulation.truth.time_s
     lap_s = len(time_s) / simulation.config.frame_rate_hz
     lap = 0
@@ -108,7 +108,7 @@ def _schedule(simulation: Simulation, loop: bool) -> Iterator[tuple[float, tuple
         start_ns = round(start_s * 1e9)
         frame = 0
         for packet in simulation.packets():
-            at_s = packet.stamp_ns * 1e-9
+            at_s = 1e-9 * (packet.stamp_ns if packet.received_ns is None else packet.received_ns)
             while frame < len(time_s) and time_s[frame] + 0.5 / simulation.config.frame_rate_hz < at_s:
                 yield start_s + time_s[frame] + 0.5 / simulation.config.frame_rate_hz, (start_ns, frame)
                 frame += 1

@@ -35,10 +35,11 @@ class SimConfig:
     step_width_m: float = setting(0.10, "Distance between the lines of the left and right heels.", unit="m", low=0.0, high=0.4)
     toe_out_deg: float = setting(7.0, "Foot progression angle.", unit="deg", low=-20.0, high=40.0)
     arm_swing: float = setting(1.0, "Multiplies arm swing and the trunk's counter-rotation.", low=0.0, high=2.5)
-    asymmetry: float = setting(
-        0.0, "Left excursions are larger and right ones smaller by half of this share; the left contact comes late.", low=-0.4, high=0.4
-    )
+    asymmetry: float = setting(0.0, "Left excursions are larger and right ones smaller by half of this share; the left contact comes late.", low=-0.4, high=0.4)
     variability: float = setting(0.03, "Slow changes of every joint angle, as a share of 30 degrees (standard deviation).", low=0.0, high=0.15)
+    standing: float = setting(
+        0.0, "The person stands still for this long before the walk begins; with all of `seconds` it is a static trial.", unit="s", low=0.0, high=600.0
+    )
     stop_at_s: float = setting(4.0, "When the person begins to stop (with stop_for_s above 0).", unit="s", low=0.0, high=600.0)
     stop_for_s: float = setting(0.0, "How long the person stands still; 0 = never stops.", unit="s", low=0.0, high=600.0)
 
@@ -78,6 +79,9 @@ class SimConfig:
     occlusion_factor: float = setting(
         1.0, "How much larger the error of a point is that trunk or thighs hide from the camera; 1 = occlusion does nothing.", low=1.0, high=100.0
     )
+    confidence_slope: float = setting(
+        1.8, "How much the confidence (logit) falls per natural logarithm of a point's error scale; 0 = it says nothing.", low=0.0, high=10.0
+    )
     confidence_noise: float = setting(
         0.5, "Scatter of the confidence round its monotone relation with the point's true error scale (logits).", low=0.0, high=5.0
     )
@@ -89,5 +93,42 @@ class SimConfig:
         0.0, "Standard deviation of the cameras' clock offsets: a camera exposes at stamp + offset.", unit="ms", low=0.0, high=200.0
     )
     stamp_jitter_ms: float = setting(0.0, "Standard deviation of the error of each stamp.", unit="ms", low=0.0, high=50.0)
+
+    # Faults. Cameras are numbered from 0.
     silent_camera: int = setting(-1, "Number of the camera (from 0) that falls silent; -1 = none.", low=-1, high=63)
     silent_from_s: float = setting(5.0, "When it falls silent.", unit="s", low=0.0, high=600.0)
+    silent_until_s: float = setting(600.0, "When it sends again.", unit="s", low=0.0, high=600.0)
+    lagging_camera: int = setting(-1, "Number of the camera whose pictures are older than their stamps; -1 = none.", low=-1, high=63)
+    lag_ms: float = setting(25.0, "By how much they are older; negative = younger.", unit="ms", low=-100.0, high=100.0)
+    lag_from_s: float = setting(0.0, "From when on.", unit="s", low=0.0, high=600.0)
+    clock_step_ms: float = setting(
+        0.0,
+        "The clock behind the stamps is set forward by this (negative: back) while the exposures stay where they are; 0 = never.",
+        unit="ms",
+        low=-1e4,
+        high=1e4,
+    )
+    clock_step_camera: int = setting(-1, "Number of the camera whose clock is set; -1 = the clock of all.", low=-1, high=63)
+    clock_step_at_s: float = setting(5.0, "When the clock is set.", unit="s", low=0.0, high=600.0)
+    swap_camera: int = setting(-1, "Number of the camera that for a while confuses left and right in seven of ten frames; -1 = none.", low=-1, high=63)
+    swap_from_s: float = setting(5.0, "When it begins to.", unit="s", low=0.0, high=600.0)
+    swap_for_s: float = setting(1.0, "How long this lasts.", unit="s", low=0.0, high=600.0)
+    moved_camera: int = setting(-1, "Number of the camera whose tripod is moved; -1 = none.", low=-1, high=63)
+    moved_at_s: float = setting(5.0, "When it is moved.", unit="s", low=0.0, high=600.0)
+    moved_rotation_deg: float = setting(2.0, "By how much it turns, about a random axis.", unit="deg", low=0.0, high=45.0)
+    moved_translation_mm: float = setting(100.0, "By how much its centre moves, in a random direction.", unit="mm", low=0.0, high=2000.0)
+    away_at_s: float = setting(
+        5.0, "When the person leaves (with away_for_s above 0): no camera sees anybody, packets without people keep coming.", unit="s", low=0.0, high=600.0
+    )
+    away_for_s: float = setting(0.0, "How long the person is away; 0 = never leaves.", unit="s", low=0.0, high=600.0)
+    duplicate_fraction: float = setting(0.0, "Share of the packets that arrive twice, the second time half a frame later.", low=0.0, high=1.0)
+    late_fraction: float = setting(0.0, "Share of the packets that arrive late.", low=0.0, high=1.0)
+    late_ms: float = setting(60.0, "By how much these are late.", unit="ms", low=0.0, high=5000.0)
+    reordered_fraction: float = setting(0.0, "Share of the packets that arrive after the camera's next one.", low=0.0, high=1.0)
+    faults_per_minute: float = setting(
+        0.0,
+        "Random faults of all these kinds but the moved tripod, one after another with at least 2 s between them: about so many in a minute.",
+        unit="1/min",
+        low=0.0,
+        high=11.0,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,10 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.types import KeypointPacket
 from biomech_fit.sim.cameras import project
 from biomech_fit.sim.config import SimConfig
+from biomech_fit.sim.faults import Away, Fault, Stranger, Swaps, any_active, clock_step, delivery, struck
 
 CONFIDENCE_LOGIT = 2.0
-CONFIDENCE_SLOPE = 1.8
-"""logit(confidence) = 2 - 1.8 ln(error scale / sigma) + noise: 0.88 for an ordinary point, 0.38 for one with four times the error."""
+"""logit(confidence) = 2 - slope ln(error scale / sigma) + noise: 0.88 for an ordinary point, with a slope of 1.8 0.38 for one with four times the error."""
 MIN_VISIBLE = 3
 """A person of whom fewer points are in the image is not detected."""
 STRANGER_DETECTED = 0.95
@@ -23,7 +23,7 @@ STRANGER_DETECTED = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """All that one camera's detector says. Frame f is stamped `stamp_ns[f]`; lost packets are not `sent`."""
+    """All that one camera's detector says. Frame f is stamped `stamp_ns[f]` and arrives at `arrival_ns[f]`; lost packets are not `sent`."""
 
     camera: str
     stamp_ns: np.ndarray
@@ -36,42 +36,55 @@ class Detections:
     """(T, P, K) float32"""
     order: np.ndarray
     """(T, P) the order in which the detector names the people; -1 = not detected in this frame."""
+    arrival_ns: np.ndarray
+    """(T,) int64, on a clock that is never set."""
+    twice: np.ndarray
+    """(T,) bool: the packet arrives once more."""
 
-    def packet(self, frame: int) -> KeypointPacket:
+    def packet(self, frame: int, arrival_ns: int) -> KeypointPacket:
+        """The packet of a frame as it arrives at a time; arrival is left open where it is the stamp."""
         people = self.order[frame][self.order[frame] >= 0]
         ids = np.full(len(people), -1, np.int32)
-        return KeypointPacket(self.camera, int(self.stamp_ns[frame]), self.xy[frame, people], self.confidence[frame, people], ids)
+        stamp = int(self.stamp_ns[frame])
+        received = None if arrival_ns == stamp else arrival_ns
+        return KeypointPacket(self.camera, stamp, self.xy[frame, people], self.confidence[frame, people], ids, received)
 
 
 def detect(
     config: SimConfig,
-    camera: Camera,
-    camera_number: int,
+    stands: Sequence[tuple[float, Camera]],
     points: np.ndarray,
     time_s: np.ndarray,
     mirror: np.ndarray,
     rng: np.random.Generator,
-    hidden: Callable[[], np.ndarray] | None = None,
+    faults: Sequence[Fault],
+    fault_rng: np.random.Generator,
+    hidden: Callable[[], np.ndarray],
 ) -> Detections:
-    """One camera's detections of the subject, and of a stranger where the configuration has one.
+    """One camera's detections of the subject, and of a stranger where there is one.
 
-    points: (T, K, 3) m, what the detector aims at, at this camera's own exposure times. time_s: (T,) s, nominal frame times.
-    mirror: (K,) left-right partner of each keypoint. hidden: gives (T, K) bool, points behind trunk or thighs; called only where occlusion matters.
+    stands: (from when, camera), of `faults.places`. points: (T, K, 3) m, what the detector aims at, at this camera's own exposure times.
+    time_s: (T,) s, nominal frame times.
+    mirror: (K,) left-right partner of each keypoint. faults: of this camera; their random numbers come from `fault_rng`, so that a fault leaves the rest
+    as it is. hidden: gives (T, K) bool, points behind trunk or thighs; called only where occlusion matters.
     """
     frames, count = points.shape[:2]
+    camera = stands[0][1]
     people = [points]
-    if camera_number < config.strangers:
+    strange = any_active(faults, Stranger, time_s)
+    if strange.any():
         people.append(_stranger(points, camera, rng))
+    burst = struck([f for f in faults if isinstance(f, Swaps)], time_s, fault_rng)
     xy = np.empty((frames, len(people), count, 2), np.float32)
     confidence = np.empty((frames, len(people), count), np.float32)
     for p, body in enumerate(people):
         factor = np.where(rng.random((frames, count)) < config.outlier_fraction, config.outlier_factor, 1.0)
-        if p == 0 and hidden is not None and config.occlusion_factor > 1.0:
+        if p == 0 and config.occlusion_factor > 1.0:
             factor = np.where(hidden(), np.maximum(factor, config.occlusion_factor), factor)
-        pixels = project(camera, body) + config.sigma_px * factor[..., None] * _noise(config, rng, (frames, count, 2))
-        logit = CONFIDENCE_LOGIT - CONFIDENCE_SLOPE * np.log(factor) + config.confidence_noise * rng.standard_normal((frames, count))
+        pixels = _projected(stands, body, time_s) + config.sigma_px * factor[..., None] * _noise(config, rng, (frames, count, 2))
+        logit = CONFIDENCE_LOGIT - config.confidence_slope * np.log(factor) + config.confidence_noise * rng.standard_normal((frames, count))
         score = 1.0 / (1.0 + np.exp(-logit))
-        swapped = _swapped(config, rng, frames)
+        swapped = _swapped(config, rng, frames) ^ burst
         pixels = np.where(swapped[:, None, None], pixels[:, mirror], pixels)
         score = np.where(swapped[:, None], score[:, mirror], score)
         size = np.array([camera.width, camera.height])
@@ -81,15 +94,30 @@ def detect(
         xy[:, p] = np.where(lost[..., None], np.nan, pixels)
         confidence[:, p] = np.where(lost, 0.0, score)
     seen = np.isfinite(xy[..., 0]).sum(axis=2) >= MIN_VISIBLE
+    seen[:, 0] &= ~any_active(faults, Away, time_s)
     if len(people) > 1:
-        seen[:, 1] &= rng.random(frames) < STRANGER_DETECTED
+        seen[:, 1] &= strange & (rng.random(frames) < STRANGER_DETECTED)
     order = np.argsort(rng.random((frames, len(people))), axis=1)
     order = np.where(np.take_along_axis(seen, order, axis=1), order, -1)
     sent = rng.random(frames) >= config.packet_loss
-    if camera_number == config.silent_camera:
-        sent &= time_s < config.silent_from_s
     stamp = time_s + 1e-3 * config.stamp_jitter_ms * rng.standard_normal(frames)
-    return Detections(camera.name, np.maximum(np.round(stamp * 1e9), 0).astype(np.int64), sent, xy, confidence, order)
+    delivered, delay, twice = delivery(faults, time_s, 1.0 / config.frame_rate_hz, fault_rng)
+    stamp = np.maximum(stamp, 0.0)
+    step = clock_step(faults, time_s)
+    return Detections(camera.name, _nanoseconds(stamp + step), sent & delivered, xy, confidence, order, _nanoseconds(stamp + delay), twice)
+
+
+def _nanoseconds(time_s: np.ndarray) -> np.ndarray:
+    return np.round(time_s * 1e9).astype(np.int64)
+
+
+def _projected(stands: Sequence[tuple[float, Camera]], points: np.ndarray, time_s: np.ndarray) -> np.ndarray:
+    """(T, K, 2) px through the camera as it stands at each time."""
+    pixels = project(stands[0][1], points)
+    for from_s, camera in stands[1:]:
+        after = time_s >= from_s
+        pixels[after] = project(camera, points[after])
+    return pixels
 
 
 def _noise(config: SimConfig, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,6 +12,8 @@ PATHS = ("shuttle", "circle", "eight", "straight", "treadmill", "stand")
 """shuttle = back and forth on two lanes with a turn at each end; straight = one line without an end."""
 DENSE_HZ = 500.0
 STOPPING_S = 1.2
+DOUBLE_SUPPORT = 0.06
+"""Phase after a contact at which both feet are on the ground; people stand in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +107,13 @@ def plan_course(
     path_width_m: float,
     stop_at_s: float = 0.0,
     stop_for_s: float = 0.0,
+    standing_s: float = 0.0,
 ) -> Course:
     """Plans a walk from `start_s` to `end_s`.
 
     Speed falls in turns (to v / (1 + 0.35 m x curvature)); cadence and step length share a change of speed about equally
     (walk ratio constant: Sekiya & Nagasaki 1998). Phase drifts from stride to stride by `cadence_variability` (coefficient of variation).
+    The person stands on both feet until `standing_s`, except on a treadmill.
     """
     time = np.arange(start_s, end_s + 1.5 / DENSE_HZ, 1.0 / DENSE_HZ)
     # Draw the noise before anything depends on the path, so that one seed gives one person on all of them.
@@ -118,14 +122,18 @@ def plan_course(
     still = np.zeros_like(time)
     stride_rate = cadence_steps_min / 120.0
     if path == "stand":
-        return Course(time, np.zeros((len(time), 2)), still, still, np.ones_like(time), np.full_like(time, 0.06), 0.0)
+        return Course(time, np.zeros((len(time), 2)), still, still, np.ones_like(time), np.full_like(time, DOUBLE_SUPPORT), 0.0)
     if path == "treadmill":
         speed = np.full_like(time, speed_m_s)
         phase = first_phase + _integral(stride_rate * drift)
         return Course(time, np.zeros((len(time), 2)), still, speed, still, phase, speed_m_s)
 
+    begin = np.ones_like(time)
+    if standing_s > 0.0:
+        begin, first_phase = _ramp((time - standing_s) / STOPPING_S), DOUBLE_SUPPORT
+
     def walk(stop_at: float) -> tuple[np.ndarray, ...]:
-        gait = _stop_profile(time, stop_at, stop_for_s)
+        gait = begin * _stop_profile(time, stop_at, stop_for_s)
         if path == "straight":
             distance = _integral(speed_m_s * gait)
             distance -= 0.5 * distance[-1]
@@ -151,13 +159,13 @@ def plan_course(
 
     stop_at = stop_at_s
     if stop_for_s > 0.0:
-        # Shift the stop by a part of a step, so that it comes in double support: frozen phase 0.06 after a contact.
+        # Shift the stop by a part of a step, so that it comes in double support.
         def frozen(at: float) -> float:
             phase = walk(at)[3]
             return float(np.interp(at + STOPPING_S, time, phase))
 
         for _ in range(4):
-            miss = (0.06 - frozen(stop_at)) % 0.5
+            miss = (DOUBLE_SUPPORT - frozen(stop_at)) % 0.5
             if miss > 0.45:
                 miss -= 0.5
             stop_at += miss / stride_rate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from biomech_fit.formats.model import load_body_model
 from biomech_fit.sim.cameras import camera_rig, perturbed
 from biomech_fit.sim.config import SimConfig
 from biomech_fit.sim.detector import Detections, detect, hidden_points
+from biomech_fit.sim.fault_plan import EXTRA_PAUSE_S, MEAN_LENGTH_S, plan_faults
+from biomech_fit.sim.faults import Away, Fault, any_active, clock_step, faults_of, lag, of_camera, places
 from biomech_fit.sim.path import plan_course
 from biomech_fit.sim.subject import Subject, body_points, random_subject
 from biomech_fit.sim.walker import Motion, WalkStyle, build_motion
@@ -45,7 +47,9 @@ class Truth:
     joint_centres: np.ndarray
     """(T, J, 3)"""
     clock_offset_s: np.ndarray
-    """(C,) a camera exposes at its stamp + offset."""
+    """(C,) at the end of the recording a camera exposes at its stamp + offset."""
+    present: np.ndarray
+    """(T,) bool: the person is there to be seen."""
     events: tuple[GaitEvent, ...]
     """In order of time; initial contact at the heel, final contact at the toe, on the floor."""
 
@@ -63,28 +67,48 @@ class Simulation:
     cameras: list[Camera]
     """The calibration handed out."""
     true_cameras: list[Camera]
+    """As they stand at the beginning."""
+    final_cameras: list[Camera]
+    """As they stand at the end; another place for a tripod that was moved."""
+    faults: tuple[Fault, ...]
     detections: list[Detections]
     truth: Truth
 
     def packets(self) -> Iterator[KeypointPacket]:
-        """All packets that were sent, in the order of their stamps (cameras in their order within a frame)."""
-        stamp = np.concatenate([d.stamp_ns for d in self.detections])
-        sent = np.concatenate([d.sent for d in self.detections])
-        frames = len(self.truth.time_s)
-        for i in np.lexsort((np.arange(len(stamp)) // frames, stamp)):
-            if sent[i]:
-                yield self.detections[i // frames].packet(int(i % frames))
+        """All packets that arrived, in the order of their arrival (cameras in their order within a frame)."""
+        again_ns = round(0.5e9 / self.config.frame_rate_hz)
+        rows = []
+        for c, d in enumerate(self.detections):
+            for later_ns, which in ((0, d.sent), (again_ns, d.sent & d.twice)):
+                frame = np.flatnonzero(which)
+                rows.append(np.stack([d.arrival_ns[frame] + later_ns, np.full(len(frame), c), frame], axis=1))
+        table = np.concatenate(rows)
+        for arrival, c, frame in table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))].tolist():
+            yield self.detections[c].packet(frame, arrival)
 
 
-def simulate(config: SimConfig | None = None) -> Simulation:
-    """Simulates a recording. Raises InputError for a setting out of range, a wrong name, or settings that do not go together."""
+def simulate(config: SimConfig | None = None, *, part: int = 0, faults: Sequence[Fault] = ()) -> Simulation:
+    """Simulates a recording.
+
+    Args:
+        config: the settings.
+        part: 1, 2, ... are other walks of the same person before the same cameras, for a stream too long to be planned at once.
+        faults: more than the settings ask for.
+
+    Raises:
+        InputError: a setting out of range, a wrong name, or settings that do not go together.
+    """
     config = config or SimConfig()
     validate(config)
     _check(config)
     keypoint_set = load_keypoint_set(config.keypoint_set)
     body = load_body_model(None, keypoint_set)
     # One stream of random numbers per part: a knob of the detector does not change the person or the walk.
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(6)]
+    seeds = np.random.SeedSequence(config.seed).spawn(7)
+    if part:
+        for k in (1, 2, 5, 6):
+            seeds[k] = np.random.SeedSequence(config.seed, spawn_key=(k, part))
+    streams = [np.random.default_rng(s) for s in seeds]
     subject = random_subject(
         body,
         streams[0],
@@ -107,26 +131,42 @@ def simulate(config: SimConfig | None = None) -> Simulation:
     cameras = perturbed(true_cameras, streams[4], np.deg2rad(config.calibration_rotation_deg), 1e-3 * config.calibration_translation_mm)
     clock_offset = np.clip(streams[4].standard_normal(config.cameras), -2.5, 2.5) * 1e-3 * config.clock_offset_ms
     time = np.arange(max(round(config.seconds * config.frame_rate_hz), 1)) / config.frame_rate_hz
-    truth = _truth(body, subject, motion, time, clock_offset)
-    detections = []
-    for c, stream in enumerate(streams[5].spawn(config.cameras)):
+    faults = (*faults_of(config), *faults)
+    if config.faults_per_minute > 0:
+        pause_s = max(60.0 / config.faults_per_minute - MEAN_LENGTH_S - EXTRA_PAUSE_S, 2.0)
+        faults = (*faults, *plan_faults(streams[6], config.seconds, config.cameras, pause_s=pause_s))
+    for fault in faults:
+        if fault.camera >= config.cameras:
+            raise InputError(f"The fault '{fault.kind}' is of camera {fault.camera}; the {config.cameras} cameras are numbered from 0 to {config.cameras - 1}.")
+    truth = _truth(body, subject, motion, time, config.cameras, ~any_active(faults, Away, time))
+    detections, final_cameras = [], []
+    for c, (stream, fault_stream) in enumerate(zip(streams[5].spawn(config.cameras), streams[6].spawn(config.cameras), strict=True)):
+        own = of_camera(faults, c)
         aimed, centres = truth.keypoints, truth.joint_centres
-        if clock_offset[c] != 0.0:
-            aimed, _, centres = _points(body, subject, motion.qpos(time + clock_offset[c]))
+        shift = clock_offset[c] - lag(own, time)
+        if shift.any():
+            aimed, _, centres = _points(body, subject, motion.qpos(time + shift))
+        truth.clock_offset_s[c] = shift[-1] - clock_step(own, time[-1:])[0]
         mirror = np.array(keypoint_set.mirror or range(len(keypoint_set)))
 
         def hidden(camera: Camera = true_cameras[c], aimed: np.ndarray = aimed, centres: np.ndarray = centres) -> np.ndarray:
             return hidden_points(camera, aimed, _capsules(body, centres))
 
-        detections.append(detect(config, true_cameras[c], c, aimed, time, mirror, stream, hidden))
-    return Simulation(config, keypoint_set, body, subject, motion, cameras, true_cameras, detections, truth)
+        stands = places(true_cameras[c], own, fault_stream)
+        final_cameras.append([camera for from_s, camera in stands if from_s <= time[-1]][-1])
+        detections.append(detect(config, stands, aimed, time, mirror, stream, own, fault_stream, hidden))
+    return Simulation(config, keypoint_set, body, subject, motion, cameras, true_cameras, final_cameras, faults, detections, truth)
 
 
 def _check(config: SimConfig) -> None:
     if config.strangers > config.cameras:
         raise InputError(f"strangers is {config.strangers}, more than the {config.cameras} cameras; it must be a whole number from 0 to {config.cameras}.")
-    if config.silent_camera >= config.cameras:
-        raise InputError(f"silent_camera is {config.silent_camera}; it must be -1 (none) or a camera's number from 0 to {config.cameras - 1}.")
+    for name in ("silent_camera", "lagging_camera", "clock_step_camera", "swap_camera", "moved_camera"):
+        if getattr(config, name) >= config.cameras:
+            nobody = "all" if name == "clock_step_camera" else "none"
+            raise InputError(f"{name} is {getattr(config, name)}; it must be -1 ({nobody}) or a camera's number from 0 to {config.cameras - 1}.")
+    if config.standing > 0 and config.path == "treadmill":
+        raise InputError("standing is above 0 on a treadmill, which does not stop; choose another path, or standing 0.")
 
 
 def _walk(config: SimConfig, subject: Subject, course_rng: np.random.Generator, style_rng: np.random.Generator) -> Motion:
@@ -142,6 +182,7 @@ def _walk(config: SimConfig, subject: Subject, course_rng: np.random.Generator, 
         path_width_m=config.path_width_m,
         stop_at_s=config.stop_at_s,
         stop_for_s=config.stop_for_s,
+        standing_s=config.standing,
     )
     style = WalkStyle(
         step_width_m=config.step_width_m,
@@ -162,7 +203,7 @@ def _points(body: BodyModel, subject: Subject, qpos: np.ndarray) -> tuple[np.nda
     return world[:, :keypoints], world[:, keypoints : 2 * keypoints], world[:, 2 * keypoints :]
 
 
-def _truth(body: BodyModel, subject: Subject, motion: Motion, time: np.ndarray, clock_offset: np.ndarray) -> Truth:
+def _truth(body: BodyModel, subject: Subject, motion: Motion, time: np.ndarray, cameras: int, present: np.ndarray) -> Truth:
     qpos = motion.qpos(time)
     aimed, plain, centres = _points(body, subject, qpos)
     return Truth(
@@ -175,7 +216,8 @@ def _truth(body: BodyModel, subject: Subject, motion: Motion, time: np.ndarray, 
         keypoints_model=plain,
         joint_centre_names=body.joint_centre_names,
         joint_centres=centres,
-        clock_offset_s=clock_offset,
+        clock_offset_s=np.zeros(cameras),
+        present=present,
         events=_events(subject, motion, float(time[-1])),
     )
 

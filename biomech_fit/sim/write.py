@@ -18,6 +18,7 @@ from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.mot import write_mot
 from biomech_fit.formats.recording import write_bag_recording, write_pose2sim_recording
 from biomech_fit.formats.trc import write_trc
+from biomech_fit.sim.faults import ALL
 from biomech_fit.sim.simulate import Simulation
 
 MARK = Path("truth") / "simulation.yaml"
@@ -52,7 +53,7 @@ def write(simulation: Simulation, folder: str | Path, *, bag: bool = False, prog
         write_bag_recording(folder / "bag", simulation.cameras, simulation.keypoint_set, counted())
     write_truth(simulation, folder)
     # The true calibration lies one level deeper, where no reader takes it for the recording's.
-    write_calibration(folder / "truth" / "Calib_true.toml", simulation.true_cameras)
+    write_calibration(folder / "truth" / "Calib_true.toml", simulation.final_cameras)
     return folder
 
 
@@ -86,10 +87,11 @@ def truth_arrays(simulation: Simulation) -> dict[str, np.ndarray]:
         "keypoints_model": truth.keypoints_model,
         "joint_centre_names": np.array(truth.joint_centre_names),
         "joint_centres": truth.joint_centres,
-        "camera_names": np.array([c.name for c in simulation.true_cameras]),
-        "camera_rotation": np.stack([c.rotation for c in simulation.true_cameras]),
-        "camera_translation": np.stack([c.translation for c in simulation.true_cameras]),
+        "camera_names": np.array([c.name for c in simulation.final_cameras]),
+        "camera_rotation": np.stack([c.rotation for c in simulation.final_cameras]),
+        "camera_translation": np.stack([c.translation for c in simulation.final_cameras]),
         "clock_offset_s": truth.clock_offset_s,
+        "present": truth.present,
         "keypoint_offsets": subject.keypoint_offset,
         "segment_names": np.array(subject.segment_names),
         "segment_lengths_m": subject.segment_lengths_m,
@@ -101,7 +103,7 @@ def truth_arrays(simulation: Simulation) -> dict[str, np.ndarray]:
 
 
 def write_truth(simulation: Simulation, folder: str | Path) -> None:
-    """Writes truth.npz, truth.mot (degrees), truth.trc (what the detector aims at), truth_joint_centres.trc and truth_events.csv."""
+    """Writes truth.npz, truth.mot (degrees), truth.trc (what the detector aims at), truth_joint_centres.trc, truth_events.csv and truth_faults.csv."""
     folder = Path(folder)
     truth = simulation.truth
     arrays = truth_arrays(simulation)
@@ -111,9 +113,16 @@ def write_truth(simulation: Simulation, folder: str | Path) -> None:
     write_mot(folder / "truth.mot", truth.time_s, truth.coordinate_names, truth.coordinates, in_degrees=True)
     write_trc(folder / "truth.trc", truth.time_s, truth.keypoint_names, truth.keypoints)
     write_trc(folder / "truth_joint_centres.trc", truth.time_s, truth.joint_centre_names, truth.joint_centres)
+    events = [
+        [f"{event.stamp_ns * 1e-9:.6f}", event.side.name.lower(), event.type.name.lower(), *(f"{x:.6f}" for x in event.position)] for event in truth.events
+    ]
+    _write_table(folder / "truth_events.csv", ["time_s", "side", "event", "x_m", "y_m", "z_m"], events)
+    names = [camera.name for camera in simulation.cameras]
+    faults = [[f"{f.from_s:.6f}", f"{f.until_s:.6f}", f.kind, "all" if f.camera == ALL else names[f.camera], f.details] for f in simulation.faults]
+    _write_table(folder / "truth_faults.csv", ["from_s", "until_s", "fault", "camera", "details"], faults)
+
+
+def _write_table(path: Path, head: list[str], rows: list[list[str]]) -> None:
     table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(["time_s", "side", "event", "x_m", "y_m", "z_m"])
-    for event in truth.events:
-        rows.writerow([f"{event.stamp_ns * 1e-9:.6f}", event.side.name.lower(), event.type.name.lower(), *(f"{x:.6f}" for x in event.position)])
-    write_text(folder / "truth_events.csv", table.getvalue())
+    csv.writer(table, lineterminator="\n").writerows([head, *rows])
+    write_text(path, table.getvalue())

@@ -51,8 +51,8 @@ def test_the_curves_second_half_mirrors_the_pelvis():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"path": "eight", "speed_m_s": 0.9, "cadence_steps_min": 95.0}, {"path": "circle", "stop_for_s": 1.0, "stop_at_s": 2.0}],
-    ids=["shuttle", "slow eight", "stop"],
+    [{}, {"path": "eight", "speed_m_s": 0.9, "cadence_steps_min": 95.0}, {"path": "circle", "stop_for_s": 1.0, "stop_at_s": 2.0}, {"standing": 2.0}],
+    ids=["shuttle", "slow eight", "stop", "standing first"],
 )
 def test_planted_feet_neither_slide_nor_sink(settings):
     sim = simulate(SimConfig(seconds=6.0, cameras=1, seed=2, **settings))
