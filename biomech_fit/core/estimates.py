@@ -57,3 +57,6 @@ class SubjectEstimate:
     """Frame sets that the estimate has seen."""
     fixed: bool
     """True = given by a subject file and not estimated further."""
+    covariance: np.ndarray | None = None
+    """(S + 3K, S + 3K) of scales and offsets (x, y, z keypoint by keypoint); NaN for keypoints that the model lacks; None = only the standard deviations
+    are known."""

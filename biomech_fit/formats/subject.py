@@ -1,4 +1,4 @@
-"""subject.yaml: a person's body (scales) and how a detector sees it (keypoint offsets), with standard deviations."""
+"""subject.yaml: a person's body (scales) and how a detector sees it (keypoint offsets), with their joint covariance."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ __all__ = ["KeypointOffset", "Scale", "Subject", "read_subject", "scaled_mj_mode
 
 FORMAT_VERSION = 1
 _SMALLEST_STD = 1e-6
+_SMALLEST_EIGENVALUE = 1e-8
+"""Of a correlation matrix; what the solver's float32 makes smaller or negative is set to it."""
+_COVARIANCE = "correlation_factor"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Subject:
     keypoint_offsets: dict[str, KeypointOffset] = field(default_factory=dict)
     segment_lengths_m: dict[str, float] = field(default_factory=dict)
     """For the reader of the file; the scales are what counts."""
+    correlation: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """(S + 3P, S + 3P) of the S scales, then x, y, z of the P keypoint offsets, in the order of their dicts; None = not known (taken as none).
+
+    A few seconds tell size and offset mostly together: which of the two it is stays open, their sum is sure. Only the correlations know that."""
 
     def scale_vector(self, body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
         """Values and standard deviations (S,) in the body's order, additive to 1.
@@ -72,31 +79,77 @@ class Subject:
     def offset_matrix(self, body: BodyModel, keypoint_set: str) -> tuple[np.ndarray, np.ndarray]:
         """Offsets and standard deviations (K, 3) m in the body's keypoint order.
 
-        Offsets belong to one detector's set: for another set, and for keypoints without an entry, they are 0 with the model's prior.
+        Offsets belong to one detector's set: for another set, and for keypoints without an entry, they are 0 with the model's prior. Raises InputError
+        when the subject has a keypoint that its set lacks.
         """
         offset, std = np.zeros((len(body.keypoint_names), 3)), np.repeat(body.keypoint_offset_std[:, None], 3, axis=1)
         if keypoint_set == self.keypoint_set:
+            for name in self.keypoint_offsets:
+                if name not in body.keypoint_names:
+                    have = ", ".join(body.keypoint_names)
+                    raise InputError(f"The subject has an offset of the keypoint {name}, which the set {keypoint_set} lacks; it has {have}.")
             for k, name in enumerate(body.keypoint_names):
                 if name in self.keypoint_offsets:
                     offset[k], std[k] = self.keypoint_offsets[name].offset, self.keypoint_offsets[name].std
         return offset, std
 
+    def covariance(self, body: BodyModel, keypoint_set: str) -> np.ndarray:
+        """(S + 3K, S + 3K) of `scale_vector` and, keypoint by keypoint, `offset_matrix`. Raises InputError as they do."""
+        std = np.concatenate([self.scale_vector(body)[1], self.offset_matrix(body, keypoint_set)[1].reshape(-1)])
+        correlation = np.eye(len(std))
+        if self.correlation is not None:
+            own = [body.scale_names.index(name) for name in self.scales]
+            for name in self.keypoint_offsets:
+                known = keypoint_set == self.keypoint_set
+                first = len(body.scale_names) + 3 * body.keypoint_names.index(name) if known else 0
+                own += [first + axis if known else -1 for axis in range(3)]
+            place = np.array(own, int)
+            here = np.flatnonzero(place >= 0)
+            correlation[np.ix_(place[here], place[here])] = self.correlation[np.ix_(here, here)]
+        return std[:, None] * correlation * std
+
+    def notice(self, keypoint_set: str) -> str | None:
+        """A sentence where only a part of the subject is of use with a keypoint set."""
+        if not self.keypoint_offsets or keypoint_set == self.keypoint_set:
+            return None
+        return f"The subject's keypoint offsets are of the set {self.keypoint_set}, not of {keypoint_set}: only its sizes are taken."
+
 
 def subject_from_estimate(estimate: SubjectEstimate, body: BodyModel, keypoint_set: str, name: str | None = None) -> Subject:
     """The subject that a fit found; `keypoint_set` is the name of the recording's set. Keypoints without a place on the body are left out."""
+    placed = [k for k in range(len(estimate.keypoint_names)) if body.keypoint_body[k] >= 0 and np.all(np.isfinite(estimate.keypoint_offsets[k]))]
     offsets = {
-        point: KeypointOffset(_triple(estimate.keypoint_offsets[k]), _triple(np.maximum(estimate.keypoint_offset_std[k], _SMALLEST_STD)))
-        for k, point in enumerate(estimate.keypoint_names)
-        if body.keypoint_body[k] >= 0 and np.all(np.isfinite(estimate.keypoint_offsets[k]))
+        estimate.keypoint_names[k]: KeypointOffset(_triple(estimate.keypoint_offsets[k]), _triple(np.maximum(estimate.keypoint_offset_std[k], _SMALLEST_STD)))
+        for k in placed
     }
+    count = len(estimate.scale_names)
     scales = {
         scale: Scale(float(estimate.scales[k]), max(float(estimate.scale_std[k]), _SMALLEST_STD)) for k, scale in enumerate(estimate.scale_names)
     }
-    return Subject(estimate.name if name is None else name, estimate.model, scales, keypoint_set, offsets, dict(estimate.segment_lengths_m))
+    correlation = None
+    if estimate.covariance is not None:
+        kept = np.concatenate([np.arange(count), *(count + 3 * k + np.arange(3) for k in placed)]).astype(int)
+        correlation = _correlation(estimate.covariance[np.ix_(kept, kept)])
+    return Subject(estimate.name if name is None else name, estimate.model, scales, keypoint_set, offsets, dict(estimate.segment_lengths_m), correlation)
+
+
+def _correlation(covariance: np.ndarray) -> np.ndarray | None:
+    """The nearest correlation matrix with positive eigenvalues; None where it is not finite."""
+    if not np.isfinite(covariance).all():
+        return None
+    std = np.sqrt(np.maximum(np.diag(covariance), _SMALLEST_STD**2))
+    value, vector = np.linalg.eigh(covariance / np.outer(std, std))
+    positive = (vector * np.maximum(value, _SMALLEST_EIGENVALUE)) @ vector.T
+    size = np.sqrt(np.diag(positive))
+    return positive / np.outer(size, size)
 
 
 def write_subject(path: str | Path, subject: Subject) -> None:
-    """Write subject.yaml. In the file a scale is a factor (1.03), not the additive value."""
+    """Write subject.yaml. In the file a scale is a factor (1.03), not the additive value.
+
+    Correlations are written as their Cholesky factor: rounded, it is still one of a valid matrix, and it stays valid when a standard deviation is
+    changed by hand.
+    """
     content = {
         "format": FORMAT_VERSION,
         "name": subject.name,
@@ -110,7 +163,12 @@ def write_subject(path: str | Path, subject: Subject) -> None:
         },
     }
     head = "# A person's body for biomech_fit. factor 1 = the model's own size; offsets are in the keypoint's body frame.\n"
-    write_text(Path(path), head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=150, allow_unicode=True))
+    text = head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=150, allow_unicode=True)
+    if subject.correlation is not None:
+        text += "# The lower triangle L: L L^T are the correlations of the scales and then the offsets (x, y, z), in the order above.\n"
+        rows = np.linalg.cholesky(subject.correlation)
+        text += f"{_COVARIANCE}: |\n" + "".join("  " + " ".join(f"{x:.5g}" for x in row[: i + 1]) + "\n" for i, row in enumerate(rows))
+    write_text(Path(path), text)
 
 
 def read_subject(path: str | Path) -> Subject:
@@ -141,7 +199,28 @@ def read_subject(path: str | Path) -> Subject:
         _std(min(triples[1]), f"keypoint_offsets: {name}.std_m", where)
         offsets[name] = KeypointOffset(triples[0], triples[1])
     lengths = {name: float(length) for name, length in _entries(content, "segment_lengths_m", where).items() if _is_number(length)}
-    return Subject(str(content.get("name") or ""), content["model"], scales, str(content.get("keypoint_set") or ""), offsets, lengths)
+    correlation = _read_correlation(content.get(_COVARIANCE), len(scales) + 3 * len(offsets), where)
+    return Subject(str(content.get("name") or ""), content["model"], scales, str(content.get("keypoint_set") or ""), offsets, lengths, correlation)
+
+
+def _read_correlation(text: Any, size: int, where: str) -> np.ndarray | None:
+    """(size, size); files of earlier versions have none."""
+    if text is None:
+        return None
+    lines = text.splitlines() if isinstance(text, str) else []
+    if len(lines) != size:
+        raise InputError(f"In {where}, {_COVARIANCE} has {len(lines)} lines; it must have {size}, one for each scale and each axis of each keypoint offset.")
+    factor = np.zeros((size, size))
+    for i, line in enumerate(lines):
+        try:
+            row = np.array(line.split(), float)
+        except ValueError:
+            row = np.zeros(0)
+        # Rows of a correlation's factor have the length 1; 5 digits keep it to far less than 1 %.
+        if len(row) != i + 1 or not np.isfinite(row).all() or abs(np.linalg.norm(row) - 1) > 0.01 or row[i] <= 0:
+            raise InputError(f"In {where}, line {i + 1} of {_COVARIANCE} must be {i + 1} numbers whose squares sum to 1, the last one above 0.")
+        factor[i, : i + 1] = row / np.linalg.norm(row)
+    return factor @ factor.T
 
 
 def _entries(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:

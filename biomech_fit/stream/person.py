@@ -34,6 +34,8 @@ START_HOLD, START_HOLD_S = 25.0, 1.0
 """Information of the cameras' prior is this many times larger in the first second of a rig that has seen nobody yet."""
 _PINNED = 1e8
 """Prior information that holds a state where it is."""
+_SUBJECT_FLOOR = 1e-4
+"""A known body is taken as known no better than this (scales; offsets in m): the solver's float32 holds no more."""
 
 # Compiled once for all people and pipelines of one body, whatever their calibration.
 _shared_solver = lru_cache(maxsize=4)(WindowSolver)
@@ -112,15 +114,27 @@ class PersonTracker:
             precision[layout.cameras, layout.cameras] = np.diag(np.tile(one, layout.n_cameras)) + rig_gauge(self.cameras, one)
         return SlowPrior(np.zeros(layout.size), precision)
 
-    def set_subject(self, scales: np.ndarray, scale_std: np.ndarray, offsets: np.ndarray, offset_std: np.ndarray) -> None:
-        """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their standard deviations become the prior."""
-        mean, precision = self._prior.mean.copy(), self._prior.precision.copy()
-        layout = self.layout
+    def set_subject(self, scales: np.ndarray, offsets: np.ndarray, covariance: np.ndarray) -> None:
+        """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their joint covariance (S + 3K, S + 3K) become the prior.
+
+        What is not to be estimated (`refine.scales`, `refine.offsets`) is held at its value. The cameras' corrections are kept.
+        """
+        layout, refine, prior = self.layout, self.config.refine, self._static_prior()
+        mean, precision = prior.mean.copy(), prior.precision.copy()
         mean[layout.scales], mean[layout.offsets] = scales, offsets.reshape(-1)
-        precision[layout.scales, layout.scales] = np.diag(1 / np.maximum(scale_std, 1e-4) ** 2)
-        precision[layout.offsets, layout.offsets] = np.diag(1 / np.maximum(offset_std.reshape(-1), 1e-4) ** 2)
+        size = layout.offsets.stop
+        precision[:size, :size] = np.linalg.inv(covariance + _SUBJECT_FLOOR**2 * np.eye(size))
+        for part, refined in ((layout.scales, refine.scales), (layout.offsets, refine.offsets)):
+            if not refined:
+                precision[part, :size], precision[:size, part] = 0.0, 0.0
+                precision[part, part] = _PINNED * np.eye(part.stop - part.start)
         self._prior = SlowPrior(mean, precision)
-        self.forget()
+        self.forget(cameras=False)
+
+    def clear_subject(self) -> None:
+        """Know nothing of the body any more. The cameras' corrections are kept."""
+        self._prior = self._static_prior()
+        self.forget(cameras=False)
 
     def forget(self, cameras: bool = True) -> None:
         """Drop the track and what it learned of the body and, unless told otherwise, of the cameras."""
@@ -129,7 +143,6 @@ class PersonTracker:
         if not cameras and hasattr(self, "slow") and self.layout.n_cameras:
             part = self.layout.cameras
             mean[part], covariance[part, part] = self.slow.mean[part], self.slow.covariance[part, part]
-            self._cameras_released = True
         else:
             self._cameras_released = False
         self.slow = SlowEstimate(mean, covariance)

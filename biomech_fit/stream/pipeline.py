@@ -44,6 +44,10 @@ class KnownBody(Protocol):
         """Keypoint offsets (K, 3) m and their standard deviations."""
         ...
 
+    def covariance(self, body: BodyModel, keypoint_set: str) -> np.ndarray:
+        """(S + 3K, S + 3K) of both."""
+        ...
+
 
 class FitPipeline:
     """Streaming fit of one person.
@@ -75,7 +79,8 @@ class FitPipeline:
         use_one_blas_thread()
         self._tracker = PersonTracker(self._body, self._mapped, self.cameras, config, config.stream.frame_rate_hz, choose_device(config.device))
         self._given_subject = subject
-        self._take_subject()
+        if subject is not None:
+            self._tracker.set_subject(*self._known_body(subject))
         self._assembler = self._new_assembler()
         self.compiled_s: float | None = None
         self._clear()
@@ -114,12 +119,23 @@ class FitPipeline:
         """Take a set that somebody else assembled (message_filters)."""
         return self._results([frame_set], None)
 
+    def set_subject(self, subject: KnownBody) -> list[FrameResult]:
+        """Know the person from now on: the track starts anew with the next frame, the cameras' corrections are kept.
+
+        Returns the smoothed results that the lag still held back. Raises InputError for a subject of another model.
+        """
+        known = self._known_body(subject)
+        results = self._finish_track()
+        self._given_subject = subject
+        self._tracker.set_subject(*known)
+        return results
+
     def reset(self, subject: bool = False) -> None:
         """Start anew with the next frame, e.g. after the clock went back. The cameras' corrections are kept, the body too unless `subject`."""
         self._assembler = self._new_assembler()
         if subject:
             self._given_subject = None
-            self._tracker.forget(cameras=False)
+            self._tracker.clear_subject()
         self._tracker.drop()
         self._clear()
 
@@ -160,6 +176,9 @@ class FitPipeline:
         offsets, offset_std = np.zeros((k, 3)), np.full((k, 3), np.nan)
         offsets[self._mapped] = slow.mean[layout.offsets].reshape(-1, 3)
         offset_std[self._mapped] = std[layout.offsets].reshape(-1, 3)
+        size, kept = layout.n_scales + 3 * k, self._body_states()
+        covariance = np.full((size, size), np.nan)
+        covariance[np.ix_(kept, kept)] = slow.covariance[: layout.offsets.stop, : layout.offsets.stop]
         return SubjectEstimate(
             self._newest_ns,
             self._given_subject.name if self._given_subject else "",
@@ -173,6 +192,7 @@ class FitPipeline:
             segment_lengths(self.full_body, slow.mean[layout.scales]),
             self._fitted,
             self._given_subject is not None and not self.config.refine.scales,
+            covariance,
         )
 
     def diagnostics(self) -> list[tuple[int, str, str, dict[str, Any]]]:
@@ -290,12 +310,18 @@ class FitPipeline:
         self._restart_pending = False
         self._recent: deque[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=RMS_MEMORY_FRAMES)
 
-    def _take_subject(self) -> None:
-        if self._given_subject is None:
-            return
-        scales, scale_std = self._given_subject.scale_vector(self.full_body)
-        offsets, offset_std = self._given_subject.offset_matrix(self.full_body, self.keypoint_set.name)
-        self._tracker.set_subject(scales, scale_std, offsets[self._mapped], offset_std[self._mapped])
+    def _known_body(self, subject: KnownBody) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scales, offsets and their covariance as the tracker takes them. Raises InputError for a subject of another model."""
+        body, keypoint_set, kept = self.full_body, self.keypoint_set.name, self._body_states()
+        scales, _ = subject.scale_vector(body)
+        offsets, _ = subject.offset_matrix(body, keypoint_set)
+        return scales, offsets[self._mapped], subject.covariance(body, keypoint_set)[np.ix_(kept, kept)]
+
+    def _body_states(self) -> np.ndarray:
+        """(S + 3K,) where the solver's scales and offsets are among those of the whole keypoint set."""
+        scales = np.arange(len(self.full_body.scale_names))
+        offsets = len(scales) + 3 * np.flatnonzero(self._mapped)[:, None] + np.arange(3)
+        return np.concatenate([scales, offsets.reshape(-1)])
 
     def _delays(self, frame_set: FrameSet) -> np.ndarray:
         """(C,) s: each camera's stamp minus the set's."""

@@ -1,5 +1,6 @@
 """subject.yaml: what is written is read back; what is wrong is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,73 @@ def test_written_and_read_back(body: BodyModel, tmp_path: Path) -> None:
     assert not list((tmp_path / "sub").glob(".*"))
 
 
+def with_covariance(estimate: SubjectEstimate) -> SubjectEstimate:
+    """Scales and offsets strongly correlated, as a short trial leaves them: only sums are sure."""
+    rng = np.random.default_rng(1)
+    std = np.concatenate([estimate.scale_std, estimate.keypoint_offset_std.reshape(-1)])
+    root = rng.standard_normal((len(std), 12))
+    covariance = root @ root.T + 0.01 * np.eye(len(std))
+    covariance *= np.outer(std, std) / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    return replace(estimate, covariance=covariance)
+
+
+def states(body: BodyModel, keypoints: np.ndarray) -> np.ndarray:
+    """Where scales and these keypoints' offsets are in the joint vector."""
+    return np.concatenate([np.arange(len(body.scale_names)), (len(body.scale_names) + 3 * keypoints[:, None] + np.arange(3)).reshape(-1)])
+
+
+def test_the_joint_covariance_survives(body: BodyModel, tmp_path: Path) -> None:
+    """To the file's 5 digits: 1e-4 of a standard deviation each."""
+    estimate = with_covariance(estimate_of(body))
+    write_subject(tmp_path / "subject.yaml", subject_from_estimate(estimate, body, "coco_wholebody_133"))
+    assert (tmp_path / "subject.yaml").stat().st_size < 500_000
+    subject = read_subject(tmp_path / "subject.yaml")
+    assert estimate.covariance is not None
+    placed = states(body, np.flatnonzero(body.keypoint_body >= 0))
+    std = np.sqrt(np.diag(estimate.covariance))
+    got = subject.covariance(body, "coco_wholebody_133") / np.outer(std, std)
+    np.testing.assert_allclose(got[np.ix_(placed, placed)], (estimate.covariance / np.outer(std, std))[np.ix_(placed, placed)], atol=2e-4)
+    np.linalg.cholesky(got[np.ix_(placed, placed)])
+    # Another detector: the sizes and what is known of them together are still true, its offsets are not known.
+    count = len(body.scale_names)
+    other = subject.covariance(body, "halpe_26")
+    np.testing.assert_allclose(other[:count, :count] / np.outer(std[:count], std[:count]), got[:count, :count], atol=1e-9)
+    assert not other[:count, count:].any() and "only its sizes" in str(subject.notice("halpe_26")) and subject.notice("coco_wholebody_133") is None
+    np.testing.assert_allclose(np.diag(other)[count:].reshape(-1, 3)[:, 0], body.keypoint_offset_std**2)
+
+
+def test_the_order_in_the_file_is_free(body: BodyModel, tmp_path: Path) -> None:
+    estimate = with_covariance(estimate_of(body))
+    whole = subject_from_estimate(estimate, body, "coco_wholebody_133")
+    count, names = len(whole.scales), list(whole.keypoint_offsets)
+    turned = np.concatenate([np.arange(count)[::-1], (count + 3 * np.arange(len(names))[::-1, None] + np.arange(3)).reshape(-1)])
+    assert whole.correlation is not None
+    reordered = replace(
+        whole, scales={n: whole.scales[n] for n in reversed(whole.scales)}, keypoint_offsets={n: whole.keypoint_offsets[n] for n in reversed(names)},
+        correlation=whole.correlation[np.ix_(turned, turned)],
+    )  # fmt: skip
+    np.testing.assert_allclose(reordered.covariance(body, "coco_wholebody_133"), whole.covariance(body, "coco_wholebody_133"), rtol=1e-12)
+
+
+def test_a_covariance_that_rounding_made_impossible_is_mended(body: BodyModel, tmp_path: Path) -> None:
+    estimate = with_covariance(estimate_of(body))
+    assert estimate.covariance is not None
+    std = np.sqrt(np.diag(estimate.covariance))
+    value, vector = np.linalg.eigh(estimate.covariance / np.outer(std, std))
+    value[:5] = -1e-4
+    bad = replace(estimate, covariance=np.outer(std, std) * ((vector * value) @ vector.T))
+    write_subject(tmp_path / "subject.yaml", subject_from_estimate(bad, body, "coco_wholebody_133"))
+    got = read_subject(tmp_path / "subject.yaml").covariance(body, "coco_wholebody_133")
+    assert np.linalg.eigvalsh(got).min() > 0
+
+
+def test_files_without_correlations_are_taken_as_independent(body: BodyModel, tmp_path: Path) -> None:
+    write_subject(tmp_path / "subject.yaml", subject_from_estimate(estimate_of(body), body, "coco_wholebody_133"))
+    assert "correlation" not in (tmp_path / "subject.yaml").read_text()
+    got = read_subject(tmp_path / "subject.yaml").covariance(body, "coco_wholebody_133")
+    assert np.count_nonzero(got - np.diag(np.diag(got))) == 0
+
+
 def test_offsets_belong_to_one_detector_and_scales_to_one_model(body: BodyModel) -> None:
     subject = Subject("A", "biomech_body", {"head": Scale(0.1, 0.01)}, "halpe_26", {"Nose": KeypointOffset((0.1, 0, 0), (0.01, 0.01, 0.01))})
     np.testing.assert_array_equal(subject.offset_matrix(body, "coco_wholebody_133")[0], 0)
@@ -53,6 +121,8 @@ def test_offsets_belong_to_one_detector_and_scales_to_one_model(body: BodyModel)
         Subject("A", "other", {}).scale_vector(body)
     with pytest.raises(InputError, match="scale tail, which the model biomech_body lacks"):
         Subject("A", "biomech_body", {"tail": Scale(0.1, 0.1)}).scale_vector(body)
+    with pytest.raises(InputError, match="offset of the keypoint Tail, which the set halpe_26 lacks; it has "):
+        Subject("A", "biomech_body", {}, "halpe_26", {"Tail": KeypointOffset((0, 0, 0), (0.01, 0.01, 0.01))}).offset_matrix(body, "halpe_26")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +138,11 @@ def test_offsets_belong_to_one_detector_and_scales_to_one_model(body: BodyModel)
         ("model: m\nkeypoint_offsets: {Nose: {offset_m: [1, 2]}}", "offset_m must be three numbers"),
         ("model: m\nkeypoint_offsets: {Nose: {offset_m: [1, 2, 3], std_m: [1, 1, 1]}}", "larger than 0.5 m"),
         ("model: m\nformat: 7", "format 7"),
+        ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: |\n  1\n  0 1\n", "has 2 lines; it must have 1"),
+        ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: 3", "has 0 lines; it must have 1"),
+        ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: |\n  0.5\n", "line 1 of correlation_factor must be 1 numbers"),
+        ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: |\n  x\n", "line 1 of correlation_factor"),
+        ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: |\n  -1\n", "last one above 0"),
         ("[", "not valid YAML"),
     ],
 )
