@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -32,6 +33,25 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_files(folder: str | Path, texts: dict[str, str]) -> None:
+    """Write files (name to text) into `folder`: a new folder appears with all of them in it; in one that is there they take their places at the end."""
+    folder = Path(folder)
+    if folder.exists():
+        with ExitStack() as stack:
+            for name, text in texts.items():
+                stack.enter_context(replacing(folder / name)).write_text(text, encoding="utf-8", newline="\n")
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}-", dir=folder.parent))
+    try:
+        for name, text in texts.items():
+            write_text(temporary / name, text)
+        os.chmod(temporary, 0o777 & ~_umask())
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats import calibration_toml, calibration_yaml
-from biomech_fit.formats.atomic import write_text
+from biomech_fit.formats.atomic import write_files, write_text
 from biomech_fit.formats.safe_read import parse_toml, read_text
 
 FORMATS = ("pose2sim", "opencv", "camera_info")
@@ -58,9 +58,10 @@ def read_calibration(path: str | Path) -> Calibration:
 
 
 def write_calibration(path: str | Path, cameras: list[Camera], like: Calibration | str = "pose2sim") -> None:
-    """Write cameras to `path`, in a named format or like a calibration that was read (unknown entries and comments are kept).
+    """Write cameras to `path`, in a named format or like a calibration that was read.
 
-    `path` is a file for "pose2sim"; a file (all cameras in it) or a folder (one file each) for "opencv"; a folder for "camera_info".
+    What was read keeps its layout, comments and unknown entries; YAML loses comments where more than the poses has changed. `path` is a file for
+    "pose2sim"; a file (all cameras in it) or a folder (one file each) for "opencv"; a folder for "camera_info", unless it was read from one file.
     """
     path = Path(path)
     name, raw = (like.format, like.raw) if isinstance(like, Calibration) else (like, None)
@@ -70,14 +71,19 @@ def write_calibration(path: str | Path, cameras: list[Camera], like: Calibration
         write_text(path, calibration_toml.cameras_to_toml(cameras, raw))
         return
     is_file = path.suffix.lower() in (".yaml", ".yml", ".xml")
-    if name == "camera_info":
+    texts = calibration_yaml.texts_with_poses(cameras, raw) if raw is not None else None
+    if raw is not None and is_file and len(raw.documents) > 1:
+        raise InputError(f"The calibration was read from {len(raw.documents)} files; '{path.name}' must be the name of a folder for them.")
+    if texts is not None:
+        if is_file:
+            texts = {path.name: next(iter(texts.values()))}
+    elif name == "camera_info":
         if is_file:
             raise InputError(f"A camera_info calibration is a folder with one file per camera and extrinsics.yaml; '{path.name}' is a file name.")
         texts = calibration_yaml.camera_info_documents(cameras, raw)
     else:
         texts = calibration_yaml.opencv_documents(cameras, raw, path.name if is_file else None)
-    for file, text in texts.items():
-        write_text((path.parent if is_file else path) / file, text)
+    write_files(path.parent if is_file else path, texts)
 
 
 def _looks_like_yaml(path: Path, text: str) -> bool:

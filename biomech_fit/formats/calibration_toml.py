@@ -78,7 +78,8 @@ def cameras_to_toml(cameras: list[Camera], like_text: str | None = None) -> str:
         as_matrix = np.size(np.array(table.get("rotation", []), dtype=object)) == 9
         _set(table, "rotation", camera.rotation.tolist() if as_matrix else rotation_vector(camera).tolist())
         _set(table, "translation", np.asarray(camera.translation).tolist())
-        _set(table, "fisheye", camera.is_fisheye)
+        if camera.is_fisheye or "fisheye" in table or like_text is None:
+            _set(table, "fisheye", camera.is_fisheye)
     if like_text is None:
         document["metadata"] = {"adjusted": False, "error": 0.0}
     return tomlkit.dumps(document)
@@ -91,7 +92,9 @@ def _distortions(camera: Camera) -> np.ndarray:
 
 
 def _set(table: Any, field: str, value: Any) -> None:
-    # An entry that already says so keeps its spelling.
-    if field in table and table[field] == value:
-        return
+    # An entry that already says so keeps its spelling; 1e-12 is the rounding of a rotation that went through its matrix.
+    if field in table:
+        old, new = np.array(table[field], dtype=object), np.array(value, dtype=object)
+        if old.shape == new.shape and np.allclose(old.astype(float), new.astype(float), rtol=0, atol=1e-12):
+            return
     table[field] = value

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import yaml
+from scipy.spatial.transform import Rotation
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.calibration_entry import Entry, rotation_vector
 from biomech_fit.formats.safe_read import parse_yaml, read_text
+from biomech_fit.formats.yaml_splice import with_numbers
 
 _MATRIX = ("camera_matrix", "K", "k", "intrinsic_matrix", "Camera_Matrix", "matrix")
 _DISTORTION = ("distortion_coefficients", "D", "d", "dist_coeffs", "Distortion_Coefficients", "distortion", "distortions")
@@ -66,8 +68,9 @@ OpenCVDumper.add_representer(np.ndarray, _dump_matrix)
 
 @dataclass(eq=False)
 class YamlDocuments:
-    """What was read: per file its document, and where each camera is in it (path of keys). Writing starts from a copy of this."""
+    """What was read: per file its text and document, and where each camera is in it (path of keys). Writing starts from this."""
 
+    texts: dict[str, str] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict)
     places: dict[str, tuple[str, tuple[str | int, ...]]] = field(default_factory=dict)
     extrinsics: str | None = None
@@ -76,9 +79,12 @@ class YamlDocuments:
 
 def read_yaml_files(files: list[Path], source: str) -> tuple[list[Camera], YamlDocuments]:
     """Cameras of one file, or of all YAML files of a folder; a file named ``extrinsics.yaml`` gives their poses by camera name."""
+    return _read_texts({path: read_text(path) for path in files}, source)
+
+
+def _read_texts(texts: dict[Path, str], source: str) -> tuple[list[Camera], YamlDocuments]:
     raw, entries, poses = YamlDocuments(), {}, {}
-    for path in files:
-        text = read_text(path)
+    for path, text in texts.items():
         document = parse_yaml(text, path, OpenCVLoader)
         raw.opencv |= "!!opencv-matrix" in text or text.startswith("%YAML:1.0")
         if path.stem.lower() == "extrinsics":
@@ -86,11 +92,11 @@ def read_yaml_files(files: list[Path], source: str) -> tuple[list[Camera], YamlD
                 raise InputError(f"Calibration '{path}': it must be a list of camera names with rotation and translation each.")
             poses = {str(k): v for k, v in document.items() if isinstance(v, dict)}
             raw.extrinsics = path.name
-            raw.documents[path.name] = document
+            raw.texts[path.name], raw.documents[path.name] = text, document
             continue
         found = _camera_entries(document, path)
         if found:
-            raw.documents[path.name] = document
+            raw.texts[path.name], raw.documents[path.name] = text, document
         for name, keys, entry in found:
             if name in entries:
                 raise Entry(source, name, {}).fail(f"the camera is given twice, in '{raw.places[name][0]}' and '{path.name}'")
@@ -130,9 +136,8 @@ def _camera(source: str, name: str, values: dict[str, Any], pose: dict[str, Any]
     matrix = entry.numbers(entry.need(*_MATRIX), "camera_matrix", (3, 3))
     model, fisheye = entry.find(*_MODEL), bool(entry.find("fisheye"))
     lens = entry.distortion(entry.find(*_DISTORTION), "distortion_coefficients", None if model == "pinhole" else model, fisheye)
-    # In a CameraInfo message R is the rectification, so poses beside it come from extrinsics.yaml only.
     where = Entry(source, name, pose) if pose is not None else entry
-    names = _ROTATION if pose is not None or not ({"P", "p", "projection_matrix"} & values.keys()) else _ROTATION[:-1]
+    names = _rotation_names(values, pose is not None)
     if where.find("quaternion_xyzw") is not None:
         rotation = where.quaternion_xyzw(where.find("quaternion_xyzw"), "quaternion_xyzw")
     elif where.find(*names) is None:
@@ -140,6 +145,58 @@ def _camera(source: str, name: str, values: dict[str, Any], pose: dict[str, Any]
     else:
         rotation = where.rotation(where.find(*names), "rotation")
     return entry.build(size, matrix, lens, rotation, where.numbers(where.need(*_TRANSLATION), "translation", (3,)))
+
+
+def texts_with_poses(cameras: list[Camera], like: YamlDocuments) -> dict[str, str] | None:
+    """File name -> text as it was read with new poses in it, each written as it was (vector, matrix or quaternion).
+
+    None where more than poses has changed, or where the text does not allow it.
+    """
+    loaded = {camera.name: camera for camera in _read_texts({Path(name): text for name, text in like.texts.items()}, "")[0]}
+    if {camera.name for camera in cameras} != loaded.keys() or any(not _same_lens(camera, loaded[camera.name]) for camera in cameras):
+        return None
+    changes: dict[str, list[tuple[tuple[str | int, ...], list[float]]]] = {name: [] for name in like.texts}
+    for camera in cameras:
+        if _same_pose(camera, loaded[camera.name]):
+            continue
+        file, keys = like.places[camera.name]
+        if like.extrinsics is not None and camera.name in like.documents[like.extrinsics]:
+            file, keys = like.extrinsics, (camera.name,)
+        entry = like.documents[file]
+        for key in keys:
+            entry = entry[key]
+        rotation = next((name for name in ("quaternion_xyzw", *_rotation_names(entry, file == like.extrinsics)) if entry.get(name) is not None), "")
+        translation = next(name for name in _TRANSLATION if entry.get(name) is not None)
+        changes[file] += [((*keys, rotation), _rotation_as(entry[rotation], rotation, camera)), ((*keys, translation), camera.translation.tolist())]
+    texts = {name: with_numbers(text, changes[name]) for name, text in like.texts.items()}
+    written = {name: text for name, text in texts.items() if text is not None}
+    if len(written) != len(texts):
+        return None
+    again = {camera.name: camera for camera in _read_texts({Path(name): text for name, text in written.items()}, "")[0]}
+    return written if all(_same_pose(camera, again[camera.name]) for camera in cameras) else None
+
+
+def _same_lens(a: Camera, b: Camera) -> bool:
+    size = (a.width, a.height, a.distortion_model) == (b.width, b.height, b.distortion_model)
+    return size and np.array_equal(a.matrix, b.matrix) and np.array_equal(a.distortion, b.distortion)
+
+
+def _same_pose(a: Camera, b: Camera) -> bool:
+    """To the rounding of a rotation that was written in another form."""
+    return bool(np.allclose(a.rotation, b.rotation, rtol=0, atol=1e-12) and np.allclose(a.translation, b.translation, rtol=0, atol=1e-12))
+
+
+def _rotation_names(entry: dict[str, Any], is_pose: bool) -> tuple[str, ...]:
+    # In a CameraInfo message R is the rectification.
+    return _ROTATION if is_pose or not ({"P", "p", "projection_matrix"} & entry.keys()) else _ROTATION[:-1]
+
+
+def _rotation_as(value: Any, name: str, camera: Camera) -> list[float]:
+    """The camera's rotation in the form in which `value` has one."""
+    if name == "quaternion_xyzw":
+        return Rotation.from_matrix(camera.rotation).as_quat().tolist()
+    data = value.get("data") if isinstance(value, dict) else value
+    return (camera.rotation if np.size(data) == 9 else rotation_vector(camera)).reshape(-1).tolist()
 
 
 def opencv_documents(cameras: list[Camera], like: YamlDocuments | None, one_file: str | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
+from biomech_fit.formats import atomic
 from biomech_fit.formats.calibration import Calibration, read_calibration, write_calibration
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -217,3 +219,124 @@ def test_real_pose2sim_calibration(tmp_path: Path) -> None:
     assert all((c.width, c.height) == (1088, 1920) for c in calibration.cameras)
     write_calibration(tmp_path / "c.toml", calibration.cameras, calibration)
     assert_same(read_calibration(tmp_path / "c.toml").cameras, calibration.cameras)
+
+
+OWN_YAML = """%YAML:1.0
+---
+# the room upstairs
+cameras:
+   - name: left   # by the window
+     image_width: 1280
+     image_height: 720
+     camera_matrix: !!opencv-matrix
+        rows: 3
+        cols: 3
+        dt: d
+        data: [ 900., 0., 640., 0., 900.,
+            360., 0., 0., 1. ]
+     rvec: [ 1.2, 0.1, 1.0e-05 ]
+     tvec: !!opencv-matrix {rows: 3, cols: 1, dt: d, data: [0., 0.5, 2.]}   # taped
+   - name: right
+     image_width: 1280
+     image_height: 720
+     camera_matrix: [[900.0, 0, 640], [0, 900, 360], [0, 0, 1]]
+     serial: "0012"
+     rotation: [[1, 0, 0], [0, 0, -1], [0, 1, 0]]
+     translation:
+     - 0
+     - 0.25
+     - 3
+"""
+CAMERA_INFO = """# printed by the driver
+header: {stamp: {sec: 1, nanosec: 0}, frame_id: NAME}
+height: 720
+width: 1280
+distortion_model: plumb_bob
+d: [0.1, 0.0, 0.0, 0.0, 0.0]   # of last spring
+k: [900.0, 0.0, 640.0, 0.0, 900.0, 360.0, 0.0, 0.0, 1.0]
+r: [1, 0, 0, 0, 1, 0, 0, 0, 1]
+p: [900, 0, 640, 0, 0, 900, 360, 0, 0, 0, 1, 0]
+"""
+EXTRINSICS = """# surveyed
+a: {quaternion_xyzw: [0, 0, 0, 1], translation: [0, 0, 2.0]}  # tripod
+b: {rotation: [0.0, 1.0, 0.0],
+    translation: [1.0, 0, 2.0], note: 'wall'}
+"""
+
+
+def moved(cameras: list[Camera], which: int) -> list[Camera]:
+    turn = cv2.Rodrigues(np.array([1e-6, 0.01, -0.02]))[0]
+    return [replace(c, rotation=turn @ c.rotation, translation=c.translation + 0.013) if i == which else c for i, c in enumerate(cameras)]
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"-?\d+\.?\d*(e[-+]?\d+)?", "#", text)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_yaml_file_keeps_all_but_the_new_numbers(tmp_path: Path, which: int) -> None:
+    (tmp_path / "rig.yaml").write_text(OWN_YAML)
+    calibration = read_calibration(tmp_path / "rig.yaml")
+    wanted = moved(calibration.cameras, which)
+    write_calibration(tmp_path / "new.yaml", wanted, calibration)
+    text = (tmp_path / "new.yaml").read_text()
+    assert_same(read_calibration(tmp_path / "new.yaml").cameras, wanted)
+    assert without_numbers(text) == without_numbers(OWN_YAML)
+    lines = [(a, b) for a, b in zip(OWN_YAML.splitlines(), text.splitlines(), strict=True) if a != b]
+    assert len(lines) == (2, 4)[which] and all("matrix: [[" not in a and "width" not in a for a, _ in lines)
+    write_calibration(tmp_path / "same.yaml", calibration.cameras, calibration)
+    assert (tmp_path / "same.yaml").read_text() == OWN_YAML
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_folder_of_camera_infos_keeps_all_but_the_new_numbers(tmp_path: Path, which: int) -> None:
+    source = tmp_path / "rig"
+    source.mkdir()
+    files = {f"{n}.yaml": CAMERA_INFO.replace("NAME", n) for n in "ab"} | {"extrinsics.yaml": EXTRINSICS}
+    for name, text in files.items():
+        (source / name).write_text(text)
+    calibration = read_calibration(source)
+    wanted = moved(calibration.cameras, which)
+    write_calibration(tmp_path / "new", wanted, calibration)
+    assert_same(read_calibration(tmp_path / "new").cameras, wanted)
+    written = {f.name: f.read_text() for f in (tmp_path / "new").iterdir()}
+    assert written.keys() == files.keys() and all(written[f"{n}.yaml"] == files[f"{n}.yaml"] for n in "ab")
+    assert without_numbers(written["extrinsics.yaml"]) == without_numbers(EXTRINSICS)
+    assert not list(tmp_path.glob(".*"))
+    with pytest.raises(InputError, match=r"read from 3 files; 'new\.yaml' must be the name of a folder"):
+        write_calibration(tmp_path / "new.yaml", wanted, calibration)
+
+
+def test_a_pose_that_two_cameras_share_by_an_alias_is_written_anew(tmp_path: Path) -> None:
+    text = OWN_YAML.replace("translation:\n     - 0\n     - 0.25\n     - 3", "translation: *t").replace("tvec: !!", "tvec: &t !!")
+    (tmp_path / "rig.yaml").write_text(text)
+    calibration = read_calibration(tmp_path / "rig.yaml")
+    wanted = moved(calibration.cameras, 1)
+    write_calibration(tmp_path / "new.yaml", wanted, calibration)
+    assert_same(read_calibration(tmp_path / "new.yaml").cameras, wanted)
+
+
+def test_toml_changes_only_what_has_moved(tmp_path: Path) -> None:
+    path = tmp_path / "Calib.toml"
+    write_calibration(path, rig()[:2])
+    text = path.read_text().replace("fisheye = false\n", "", 1).replace("size = [1920.0, 1080.0]", "size = [ 1920, 1080 ]  # px")
+    path.write_text(text)
+    calibration = read_calibration(path)
+    write_calibration(tmp_path / "new.toml", moved(calibration.cameras, 1), calibration)
+    lines = [(a, b) for a, b in zip(text.splitlines(), (tmp_path / "new.toml").read_text().splitlines(), strict=True) if a != b]
+    assert [a.split(" = ")[0] for a, _ in lines] == ["rotation", "translation"]
+
+
+def test_a_folder_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def failing(path: Path, text: str) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        path.write_text(text)
+
+    monkeypatch.setattr(atomic, "write_text", failing)
+    with pytest.raises(OSError, match="No space"):
+        write_calibration(tmp_path / "rig", rig()[:2], "camera_info")
+    assert not list(tmp_path.iterdir())
