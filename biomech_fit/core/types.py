@@ -110,6 +110,8 @@ class FrameResult:
     """(C, K, 2) px: the keypoints taken for the tracked person; NaN = missing."""
     observed_confidence: np.ndarray | None = None
     """(C, K); 0 = missing."""
+    person: int = 1
+    """Number of the person; with one person tracked at once always 1."""
 
 
 class EventType(IntEnum):

@@ -1,4 +1,4 @@
-"""Which detected person in each camera is the tracked one, and who to start with."""
+"""Which detection in each camera is which person: cleaning, following the people who are tracked, finding people in what is left."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.triangulation import triangulate_robust, triangulate_weighted
@@ -17,6 +18,11 @@ MAX_PX = 1e5
 """Coordinates beyond this are no pixels of any camera (and their squares no float32)."""
 PAIR_GATE_PX = 60.0
 """Two views whose triangulated points reproject worse than this (median) are of different people; calibrations that are off by 20 px still pass."""
+SUPPORT_PX = 20.0
+"""A keypoint this far from where another view puts it supports a hypothesis half."""
+
+Detections = Sequence[tuple[np.ndarray, np.ndarray] | None]
+"""Per camera the detected people: (P, K, 2) px, NaN = missing, and confidences (P, K), 0 = missing; None where the camera sent nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +33,8 @@ class Views:
     """(C, K, 2) px; NaN = missing."""
     confidence: np.ndarray
     """(C, K); 0 = missing."""
+    taken: np.ndarray
+    """(C,) index of the detection in each camera's list; -1 = none."""
 
     @property
     def seen(self) -> np.ndarray:
@@ -35,7 +43,29 @@ class Views:
 
     @classmethod
     def empty(cls, cameras: int, keypoints: int) -> Views:
-        return cls(np.full((cameras, keypoints, 2), np.nan), np.zeros((cameras, keypoints)))
+        return cls(np.full((cameras, keypoints, 2), np.nan), np.zeros((cameras, keypoints)), np.full(cameras, -1))
+
+    @classmethod
+    def of(cls, people: Detections, taken: np.ndarray, keypoints: int) -> Views:
+        """The detections `taken` (C,); -1 = none."""
+        views = cls.empty(len(people), keypoints)
+        for c, (found, p) in enumerate(zip(people, taken, strict=True)):
+            if found is not None and p >= 0:
+                views.xy[c], views.confidence[c], views.taken[c] = found[0][p], found[1][p], p
+        return views
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Detections that agree across cameras: somebody."""
+
+    views: Views
+    points: np.ndarray
+    """(K, 3) m; NaN where fewer than two cameras see a keypoint."""
+    support: float
+    """Confidence-weighted number of keypoints that agree, over all cameras."""
+    share: float
+    """Of the cameras that should see this person, those that do."""
 
 
 def cleaned(packet: KeypointPacket, used: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -46,77 +76,128 @@ def cleaned(packet: KeypointPacket, used: np.ndarray, min_confidence: float) -> 
     return np.where(good[..., None], xy, np.nan), np.where(good, np.minimum(confidence, 1.0), 0.0)
 
 
-def follow(people: Sequence[tuple[np.ndarray, np.ndarray] | None], predicted: np.ndarray, gate_px: float) -> Views:
-    """In each camera the person nearest (median over keypoints) to the predicted pixels (C, K, 2), none beyond the gate."""
-    cameras, k = predicted.shape[:2]
-    views = Views.empty(cameras, k)
+def follow(people: Detections, predicted: np.ndarray, gate_px: float) -> list[Views]:
+    """In each camera, assign the detections to M tracked people so that the distances to their predicted pixels (M, C, K, 2) are smallest in sum.
+
+    A distance is the median over keypoints, so that a wrong limb does not count; nobody gets a detection beyond the gate (Kuhn 1955, Munkres 1957).
+    """
+    tracked, cameras, k = predicted.shape[:3]
+    taken = np.full((tracked, cameras), -1)
     for c, found in enumerate(people):
         if found is None or not len(found[0]):
             continue
-        xy, confidence = found
-        distance = np.linalg.norm(xy - predicted[c], axis=-1)
-        # The missing sort to the end, so the median of the seen is at half their number: np.nanmedian costs ten times as much.
-        distance[confidence <= 0] = np.inf
-        distance.sort(axis=1)
-        seen = (confidence > 0).sum(1)
-        score = np.where(seen >= min(3, k), distance[np.arange(len(xy)), np.maximum(seen - 1, 0) // 2], np.inf)
-        best = int(np.argmin(score))
-        if score[best] < gate_px:
-            views.xy[c], views.confidence[c] = xy[best], confidence[best]
-    return views
+        cost = np.minimum(_medians(predicted[:, c, None], *found), gate_px)
+        rows, columns = (np.zeros(1, int), np.argmin(cost, 1)) if tracked == 1 else linear_sum_assignment(cost)
+        good = cost[rows, columns] < gate_px
+        taken[rows[good], c] = columns[good]
+    return [Views.of(people, row, k) for row in taken]
 
 
-def find_person(cameras: Sequence[Camera], people: Sequence[tuple[np.ndarray, np.ndarray] | None]) -> tuple[Views, np.ndarray] | None:
-    """The person whom most cameras agree on: views and triangulated points (K, 3), NaN where fewer than two cameras see a keypoint.
-
-    Every pair of detections in two cameras is a hypothesis, scored by the reprojection of its triangulated keypoints; the other cameras join the
-    hypotheses with the detection that fits best. None if no two cameras agree.
-    """
-    entries = [(c, p) for c, found in enumerate(people) if found is not None for p in range(len(found[0]))]
-    best: tuple[float, Views] | None = None
-    k = next((found[0].shape[1] for found in people if found is not None and len(found[0])), 0)
-    for i, (c, p) in enumerate(entries):
-        for d, q in entries[i + 1 :]:
-            if d == c:
-                continue
-            hypothesis = _grow(cameras, people, (c, p), (d, q), k)
-            if hypothesis is not None and (best is None or hypothesis[0] > best[0]):
-                best = hypothesis
-    if best is None:
-        return None
-    views = best[1]
-    points, _ = triangulate_robust(cameras, views.xy, views.confidence)
-    return views, points
+def _medians(predicted: np.ndarray, xy: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """(M, P) median distance of the seen keypoints of detections (P, K, 2), (P, K) from M predictions (M, 1, K, 2); infinite with fewer than three."""
+    distance = np.linalg.norm(xy - predicted, axis=-1)
+    # The missing sort to the end, so the median of the seen is at half their number: np.nanmedian costs ten times as much.
+    distance = np.where(confidence > 0, distance, np.inf)
+    distance[np.isnan(distance)] = np.inf
+    distance.sort(axis=-1)
+    seen = (confidence > 0).sum(1)
+    middle = distance[:, np.arange(len(xy)), np.maximum(seen - 1, 0) // 2]
+    return np.where(seen >= min(3, xy.shape[1]), middle, np.inf)
 
 
-def _grow(cameras, people, first: tuple[int, int], second: tuple[int, int], k: int) -> tuple[float, Views] | None:
-    """Score and views of the hypothesis that two detections are one person."""
-    views = Views.empty(len(cameras), k)
-    for c, p in (first, second):
-        views.xy[c], views.confidence[c] = people[c][0][p], people[c][1][p]
-    pair = [first[0], second[0]]
-    rig = [cameras[c] for c in pair]
-    points, error = triangulate_weighted(rig, views.xy[pair], views.confidence[pair])
-    both = np.isfinite(points).all(1) & np.isfinite(error).all(0)
-    if both.sum() < MIN_SHARED or np.median(error[:, both]) > PAIR_GATE_PX / 2:
-        return None
-    score = _support(views.confidence[pair][:, both], error[:, both])
+def unclaimed(people: Detections, claims: Sequence[Views]) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    """The detections that nobody has taken, as `people` with the others' confidence at 0 (indices stay)."""
+    left: list[tuple[np.ndarray, np.ndarray] | None] = []
     for c, found in enumerate(people):
-        if c in pair or found is None or not len(found[0]):
+        used = [views.taken[c] for views in claims if views.taken[c] >= 0]
+        if found is None or not used:
+            left.append(found)
             continue
-        pixels = np.full((k, 2), np.nan)
-        pixels[both] = cameras[c].project(points[both])
-        distance = np.linalg.norm(found[0] - pixels, axis=-1)
+        confidence = found[1].copy()
+        confidence[used] = 0.0
+        left.append((np.where(confidence[..., None] > 0, found[0], np.nan), confidence))
+    return left
+
+
+def find_people(cameras: Sequence[Camera], people: Detections, most: int = 1) -> list[Found]:
+    """At most `most` people whom two or more cameras agree on, the best supported one first. Each detection belongs to one of them.
+
+    Every pair of detections in two cameras is a hypothesis, scored by the reprojection of its triangulated keypoints; the other cameras support it
+    with the detection that fits best. The best hypothesis takes its detections, and so on.
+    """
+    k = next((found[0].shape[1] for found in people if found is not None and len(found[0])), 0)
+    points, support = _hypotheses(cameras, people, k)
+    out: list[Found] = []
+    while len(out) < most and len(points):
+        score = support.max(2).sum(1)
+        best = int(np.argmax(score))
+        taken = np.where(support[best].max(1) > 0, support[best].argmax(1), -1)
+        if (taken >= 0).sum() < 2 or score[best] <= 0:
+            break
+        views = Views.of(people, taken, k)
+        placed, _ = triangulate_robust(cameras, views.xy, views.confidence)
+        out.append(Found(views, placed, float(score[best]), _share(cameras, people, placed, views.seen)))
+        for c in np.flatnonzero(taken >= 0):
+            support[:, c, taken[c]] = 0.0
+        # A hypothesis lives on only while two cameras that agree are left to it.
+        keep = (support.max(2) > 0).sum(1) >= 2
+        points, support = points[keep], support[keep]
+    return out
+
+
+def _hypotheses(cameras: Sequence[Camera], people: Detections, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (H, K, 3), NaN = not shared, of all pairs of detections that agree, and the support (H, C, P) of every detection for them."""
+    counts = [0 if found is None else len(found[0]) for found in people]
+    points: list[np.ndarray] = []
+    for c in range(len(cameras)):
+        for d in range(c + 1, len(cameras)):
+            if counts[c] and counts[d]:
+                points.append(_pairs(cameras[c], cameras[d], people[c], people[d]))  # type: ignore[arg-type]
+    placed = np.concatenate(points) if points else np.zeros((0, k, 3))
+    support = np.zeros((len(placed), len(cameras), max(counts, default=0)))
+    if not len(placed):
+        return placed, support
+    there = np.isfinite(placed).all(-1)
+    for c, found in enumerate(people):
+        if found is None or not counts[c]:
+            continue
+        pixels = np.full((*placed.shape[:2], 2), np.nan)
+        pixels[there] = cameras[c].project(placed[there])
+        distance = np.linalg.norm(found[0][None] - pixels[:, None], axis=-1)
         shared = np.isfinite(distance)
-        for p in np.flatnonzero(shared.sum(1) >= MIN_SHARED):
-            if np.median(distance[p, shared[p]]) < PAIR_GATE_PX:
-                gain = _support(found[1][p, shared[p]], distance[p, shared[p]])
-                if gain > _support(views.confidence[c], np.linalg.norm(views.xy[c] - pixels, axis=-1)):
-                    views.xy[c], views.confidence[c] = found[0][p], found[1][p]
-        score += _support(views.confidence[c], np.linalg.norm(views.xy[c] - pixels, axis=-1))
-    return score, views
+        agreed = np.nansum(found[1] / (1 + (distance / SUPPORT_PX) ** 2), axis=-1)
+        enough = shared.sum(-1) >= MIN_SHARED
+        support[:, c, : counts[c]] = np.where(enough & (_nanmedian(distance) < PAIR_GATE_PX), agreed, 0.0)
+    return placed, support
 
 
-def _support(confidence: np.ndarray, error_px: np.ndarray) -> float:
-    """Confidence-weighted number of keypoints that agree."""
-    return float(np.nansum(confidence / (1 + (error_px / 20.0) ** 2)))
+def _pairs(first: Camera, second: Camera, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(H, K, 3) m: the triangulated keypoints of the pairs of two cameras' detections that agree."""
+    i, j = (index.ravel() for index in np.meshgrid(np.arange(len(a[0])), np.arange(len(b[0])), indexing="ij"))
+    xy, confidence = np.stack([a[0][i], b[0][j]], 1), np.stack([a[1][i], b[1][j]], 1)
+    points, error = triangulate_weighted([first, second], xy, confidence)
+    both = np.isfinite(points).all(-1) & np.isfinite(error).all(1)
+    error = np.where(both, error.mean(1), np.nan)
+    good = (both.sum(1) >= MIN_SHARED) & (_nanmedian(error) <= PAIR_GATE_PX / 2)
+    return np.where(both[..., None], points, np.nan)[good]
+
+
+def _share(cameras: Sequence[Camera], people: Detections, points: np.ndarray, seen: np.ndarray) -> float:
+    """Of the cameras that said something and have half the points in their image, those that see the person."""
+    there = points[np.isfinite(points).all(1)]
+    expected = np.zeros(len(cameras), bool)
+    for c, camera in enumerate(cameras):
+        if people[c] is not None and len(there):
+            pixels = camera.project(there)
+            with np.errstate(invalid="ignore"):
+                inside = np.all((pixels >= 0) & (pixels < [camera.width, camera.height]), axis=1)
+            expected[c] = inside.mean() >= 0.5
+    return float(seen.sum() / max((expected | seen).sum(), 1))
+
+
+def _nanmedian(values: np.ndarray) -> np.ndarray:
+    """Median along the last axis of what is finite (the lower of two middle ones); infinite where nothing is."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.inf), axis=-1)
+    count = np.isfinite(values).sum(-1)
+    middle = np.take_along_axis(ordered, np.maximum(count - 1, 0)[..., None] // 2, -1)
+    return middle[..., 0]

@@ -1,12 +1,11 @@
-"""The main path: packets of all cameras in, a person's pose out. No ROS, no files; the nodes and the command line both use it.
+"""The main path: packets of all cameras in, people's poses out. No ROS, no files; the nodes and the command line both use it.
 
-    feed_keypoints -> assembler -> frame set -> follow (or find) the person in every camera -> window solver -> FrameResult
+    feed_keypoints -> assembler -> frame set -> follow (or find) the people in every camera -> a window solver for each -> FrameResult
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
@@ -21,14 +20,12 @@ from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.segments import segment_lengths
-from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, PoseEstimate, Status
+from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, Status
 from biomech_fit.stream.assembler import Assembler
-from biomech_fit.stream.association import Views, cleaned, find_person, follow
+from biomech_fit.stream.association import cleaned
 from biomech_fit.stream.device import choose_device, use_compilation_cache, use_one_blas_thread
+from biomech_fit.stream.people import People
 from biomech_fit.stream.person import PersonTracker
-
-RMS_MEMORY_FRAMES = 60
-"""Reprojection errors per camera are over this many newest frames."""
 
 
 class KnownBody(Protocol):
@@ -50,24 +47,22 @@ class KnownBody(Protocol):
 
 
 class FitPipeline:
-    """Streaming fit of one person.
+    """Streaming fit of one person, or of several (`stream.max_people`): every result says whose it is.
 
     Args:
         body: the skeleton, loaded for `keypoint_set`.
         cameras: the calibrated cameras; packets of others are refused.
         keypoint_set: what the detectors send.
         config: settings.
-        subject: a known body, or None to estimate it.
+        subject: a known body, or None to estimate it; the first person's.
 
     Raises:
-        InputError: no camera, a body with too few of the set's keypoints, a subject of another model, or more than one person.
+        InputError: no camera, a body with too few of the set's keypoints, or a subject of another model.
     """
 
     def __init__(self, body: BodyModel, cameras: list[Camera], keypoint_set: KeypointSet, config: FitConfig, subject: KnownBody | None = None):
         if not cameras:
             raise InputError("There is no camera; a fit needs at least two calibrated ones.")
-        if config.stream.max_people != 1:
-            raise InputError(f"stream.max_people is {config.stream.max_people}; this version tracks one person.")
         self.full_body, self.cameras, self.keypoint_set, self.config = body, list(cameras), keypoint_set, config
         self._names = [camera.name for camera in cameras]
         self._mapped = np.asarray(body.keypoint_body) >= 0
@@ -77,20 +72,25 @@ class FitPipeline:
         self._body = _restricted(body, tuple(self._mapped))
         use_compilation_cache()
         use_one_blas_thread()
-        self._tracker = PersonTracker(self._body, self._mapped, self.cameras, config, config.stream.frame_rate_hz, choose_device(config.device))
+        place, device = np.cumsum(self._mapped) - 1, choose_device(config.device)
+        trackers = [
+            PersonTracker(self._body, self._mapped, self.cameras, config, config.stream.frame_rate_hz, device) for _ in range(config.stream.max_people)
+        ]
+        bones = np.array([(place[a], place[b]) for a, b in keypoint_set.edges if self._mapped[a] and self._mapped[b]], int).reshape(-1, 2)
         self._given_subject = subject
         if subject is not None:
-            self._tracker.set_subject(*self._known_body(subject))
+            trackers[0].set_subject(*self._known_body(subject))
+        self._people = People(trackers, self.cameras, config, bones)
         self._assembler = self._new_assembler()
         self.compiled_s: float | None = None
-        self._clear()
+        self._newest_ns = 0
 
     # --- in and out -------------------------------------------------------------------------------------------------------------------------------
 
     def compile(self) -> float:
         """Compile everything on the real shapes; returns the seconds it took. Nothing is compiled afterwards."""
         began = time.perf_counter()
-        self._tracker.compile()
+        self._people.tracks[0].tracker.compile()
         self.compiled_s = time.perf_counter() - began
         return self.compiled_s
 
@@ -113,30 +113,31 @@ class FitPipeline:
     def flush(self) -> list[FrameResult]:
         """At the end of a recording: close all sets, and give out what the lag still holds back (results with a smoothed estimate only)."""
         results = self._results(self._assembler.flush(), None)
-        return results + self._finish_track()
+        return results + self._people.rest()
 
     def feed_frame_set(self, frame_set: FrameSet) -> list[FrameResult]:
         """Take a set that somebody else assembled (message_filters)."""
         return self._results([frame_set], None)
 
     def set_subject(self, subject: KnownBody) -> list[FrameResult]:
-        """Know the person from now on: the track starts anew with the next frame, the cameras' corrections are kept.
+        """Know the first person from now on: the track starts anew with the next frame, the cameras' corrections are kept.
 
         Returns the smoothed results that the lag still held back. Raises InputError for a subject of another model.
         """
         known = self._known_body(subject)
-        results = self._finish_track()
+        first = self._people.tracks[0]
+        results = first.rest()
         self._given_subject = subject
-        self._tracker.set_subject(*known)
+        first.tracker.set_subject(*known)
         return results
 
     def reset(self, subject: bool = False) -> None:
-        """Start anew with the next frame, e.g. after the clock went back. The cameras' corrections are kept, the body too unless `subject`."""
+        """Start anew with the next frame, e.g. after the clock went back. The cameras' corrections are kept, the bodies too unless `subject`."""
         self._assembler = self._new_assembler()
         if subject:
             self._given_subject = None
-            self._tracker.clear_subject()
-        self._tracker.drop()
+            for track in self._people.tracks:
+                track.tracker.clear_subject()
         self._clear()
 
     # --- estimates --------------------------------------------------------------------------------------------------------------------------------
@@ -144,16 +145,16 @@ class FitPipeline:
     @property
     def lag_frames(self) -> int:
         """Frames between the newest and the smoothed one."""
-        return self._tracker.lag_frames
+        return self._people.tracks[0].tracker.lag_frames
 
     def calibration(self) -> CalibrationEstimate:
-        """The cameras as estimated so far."""
-        layout, count = self._tracker.layout, len(self.cameras)
-        refined = self._tracker.corrected_cameras()
+        """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
+        layout, count = self._people.tracks[0].tracker.layout, len(self.cameras)
+        refined = self._people.corrected_cameras()
         covariance, clock, clock_std = np.full((count, 6, 6), np.nan), np.zeros(count), np.full(count, np.nan)
         if layout.n_cameras:
-            states = self._tracker.slow.mean[layout.cameras].reshape(-1, CAMERA_STATES)
-            block = self._tracker.slow.covariance[layout.cameras, layout.cameras]
+            mean, block = self._people.cameras_estimate()
+            states = mean.reshape(-1, CAMERA_STATES)
             if self.config.refine.clock:
                 clock = states[:, 6]
                 clock_std = np.sqrt(np.maximum(np.diag(block)[6::CAMERA_STATES], 0))
@@ -168,9 +169,10 @@ class FitPipeline:
             self._newest_ns, tuple(refined), tuple(self.cameras), (self.config.refine.cameras,) * count, covariance, clock, clock_std, rms, loaded
         )
 
-    def subject(self) -> SubjectEstimate:
-        """The body as estimated so far."""
-        layout, slow = self._tracker.layout, self._tracker.slow
+    def subject(self, person: int = 1) -> SubjectEstimate:
+        """A person's body as estimated so far."""
+        track = self._people.tracks[person - 1]
+        layout, slow, given = track.tracker.layout, track.tracker.slow, self._given_subject if person == 1 else None
         std = np.sqrt(np.maximum(np.diag(slow.covariance), 0.0))
         k = len(self.keypoint_set)
         offsets, offset_std = np.zeros((k, 3)), np.full((k, 3), np.nan)
@@ -181,7 +183,7 @@ class FitPipeline:
         covariance[np.ix_(kept, kept)] = slow.covariance[: layout.offsets.stop, : layout.offsets.stop]
         return SubjectEstimate(
             self._newest_ns,
-            self._given_subject.name if self._given_subject else "",
+            given.name if given else "",
             self.full_body.name,
             tuple(self.full_body.scale_names),
             slow.mean[layout.scales].copy(),
@@ -190,17 +192,24 @@ class FitPipeline:
             offsets,
             offset_std,
             segment_lengths(self.full_body, slow.mean[layout.scales]),
-            self._fitted,
-            self._given_subject is not None and not self.config.refine.scales,
+            track.fitted,
+            given is not None and not self.config.refine.scales,
             covariance,
         )
 
+    def subjects(self) -> dict[int, SubjectEstimate]:
+        """The bodies of the first person and of all others who are tracked or missed, by number."""
+        return {track.number: self.subject(track.number) for track in self._people.tracks if track.number == 1 or track.known}
+
     def diagnostics(self) -> list[tuple[int, str, str, dict[str, Any]]]:
-        """Rows (level 0 ok, 1 warning, 2 error; name; sentence; values) on the track and every camera."""
-        level = 0 if self._status in (Status.OK, Status.REINITIALISED) else 1
-        rows: list[tuple[int, str, str, dict[str, Any]]] = [
-            (level, "track", STATUS_SENTENCE[self._status], {"frames": self._fitted, "lost": self._lost_frames, "restarts": self._restarts})
-        ]
+        """Rows (level 0 ok, 1 warning, 2 error; name; sentence; values) on every person's track and every camera."""
+        rows: list[tuple[int, str, str, dict[str, Any]]] = []
+        for track in self._people.tracks:
+            if track.number == 1 or track.known:
+                level = 0 if track.status in (Status.OK, Status.REINITIALISED) else 1
+                name = "track" if track.number == 1 else f"track of person {track.number}"
+                counts = {"frames": track.fitted, "lost": track.lost_frames, "restarts": track.restarts}
+                rows.append((level, name, STATUS_SENTENCE[track.status], counts))
         for name, health in self._assembler.health().items():
             if health.alive:
                 sentence, row = "The camera sends keypoints.", 0
@@ -216,8 +225,7 @@ class FitPipeline:
     def _results(self, frame_sets: list[FrameSet], now_ns: int | None) -> list[FrameResult]:
         results: list[FrameResult] = []
         if self._assembler.took_reset():
-            results += self._finish_track()
-            self._tracker.drop()
+            results += self._people.rest()
             self._clear()
         for frame_set in frame_sets:
             began = time.perf_counter()
@@ -228,74 +236,12 @@ class FitPipeline:
         return results
 
     def _frame(self, frame_set: FrameSet) -> list[FrameResult]:
-        """Fit one set. More than one result only where a track ended: its last smoothed frames come first."""
-        stamp = frame_set.stamp_ns
-        self._newest_ns = stamp
+        """Fit one set."""
+        self._newest_ns = frame_set.stamp_ns
         people = [
             cleaned(frame_set.packets[name], self._mapped, self.config.noise.min_confidence) if name in frame_set.packets else None for name in self._names
         ]
-        before: list[FrameResult] = []
-        restarted = False
-        if self._tracker.window is not None and (stamp - self._seen_ns) * 1e-9 > self.config.track.predict_s:
-            before, restarted = self._finish_track(), True
-            self._tracker.drop()
-        if self._tracker.window is None:
-            return [*before, self._start(stamp, people, restarted or self._restart_pending)]
-        predicted = self._tracker.predicted_pixels(stamp)
-        views = follow(people, predicted, self.config.track.association_px)
-        enough = (views.confidence > 0).sum() >= self.config.track.min_keypoints
-        if enough:
-            self._seen_ns = stamp
-        status = self._status_now if enough else Status.PREDICTED
-        causal, smoothed, arrays = self._tracker.take(stamp, views, status, self._delays(frame_set))
-        if causal is None:
-            self._lost_frames += 1
-            self._restart_pending = True
-            return [*before, self._nothing(stamp, Status.LOST)]
-        self._status_now = Status.OK
-        self._remember(views, arrays.frames.error_px[0], causal)
-        bad = enough and np.median(arrays.frames.error_px[0][views.confidence > 0]) > self.config.track.lost_rms_px
-        unseen = not enough and any(found is not None and len(found[0]) for found in people)
-        self._bad = self._bad + 1 if bad or unseen else 0
-        if self._bad >= self.config.track.reinit_after_frames:
-            # The person is there, but not where the body is: take what is seen as a new start.
-            self._lost_frames += 1
-            before += self._finish_track()
-            self._tracker.drop()
-            return [*before, self._start(stamp, people, True)]
-        self._status = status
-        return [*before, self._result(stamp, status, causal, smoothed, views)]
-
-    def _start(self, stamp: int, people: list, restarted: bool) -> FrameResult:
-        cameras = self._tracker.corrected_cameras()
-        seeing = sum(found is not None and len(found[0]) > 0 and bool((found[1] > 0).any()) for found in people)
-        self._restart_pending = restarted
-        if seeing < 2:
-            return self._nothing(stamp, Status.TOO_FEW_CAMERAS if seeing else Status.NO_PERSON)
-        found = find_person(cameras, people)
-        estimate = self._tracker.start(stamp, *found) if found is not None else None
-        if found is None or estimate is None:
-            return self._nothing(stamp, Status.LOST if restarted else Status.INITIALISING)
-        self._restarts += restarted
-        self._restart_pending, self._bad, self._seen_ns = False, 0, stamp
-        status = Status.REINITIALISED if restarted else Status.OK
-        self._status, self._status_now = status, Status.OK
-        return self._result(stamp, status, replace(estimate, status=status), None, found[0])
-
-    def _finish_track(self) -> list[FrameResult]:
-        """The smoothed frames that the lag holds back."""
-        return [FrameResult(e.stamp_ns, e.status, None, e, 0.0) for e in self._tracker.rest()]
-
-    def _result(self, stamp: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views) -> FrameResult:
-        self._fitted += 1
-        k = len(self._mapped)
-        xy, confidence = np.full((len(self.cameras), k, 2), np.nan), np.zeros((len(self.cameras), k))
-        xy[:, self._mapped], confidence[:, self._mapped] = views.xy, views.confidence
-        return FrameResult(stamp, status, causal, smoothed, 0.0, xy, confidence)
-
-    def _nothing(self, stamp: int, status: Status) -> FrameResult:
-        self._status = status
-        return FrameResult(stamp, status, None, None, 0.0)
+        return self._people.frame(frame_set.stamp_ns, people, self._delays(frame_set))
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------
 
@@ -304,11 +250,8 @@ class FitPipeline:
         return Assembler(self._names, 1 / stream.frame_rate_hz, stream.deadline_s, dead_after_s=stream.camera_timeout_s)
 
     def _clear(self) -> None:
-        self._status = self._status_now = Status.INITIALISING
-        self._newest_ns = self._seen_ns = 0
-        self._fitted = self._lost_frames = self._restarts = self._bad = 0
-        self._restart_pending = False
-        self._recent: deque[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=RMS_MEMORY_FRAMES)
+        self._newest_ns = 0
+        self._people.clear()
 
     def _known_body(self, subject: KnownBody) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scales, offsets and their covariance as the tracker takes them. Raises InputError for a subject of another model."""
@@ -327,15 +270,13 @@ class FitPipeline:
         """(C,) s: each camera's stamp minus the set's."""
         return np.array([(frame_set.packets[n].stamp_ns - frame_set.stamp_ns) * 1e-9 if n in frame_set.packets else 0.0 for n in self._names])
 
-    def _remember(self, views: Views, error_px: np.ndarray, causal: PoseEstimate) -> None:
-        self._recent.append((views.xy, views.confidence, error_px, causal.keypoints[self._mapped]))
-
     def _camera_rms(self, refined: list[Camera]) -> tuple[np.ndarray, np.ndarray]:
         """(C,) px over the newest frames, through the refined and through the loaded cameras."""
         count = len(self.cameras)
-        if not self._recent:
+        recent = [frame for track in self._people.tracks for frame in track.recent]
+        if not recent:
             return np.full(count, np.nan), np.full(count, np.nan)
-        xy, confidence, error, points = (np.stack(a) for a in zip(*self._recent, strict=True))
+        xy, confidence, error, points = (np.stack([getattr(f, name) for f in recent]) for name in ("xy", "confidence", "error_px", "points"))
         counted = confidence >= 0.5
         flat = points.reshape(-1, 3)
         loaded = np.stack([camera.project(flat).reshape(*points.shape[:2], 2) for camera in self.cameras], 1)

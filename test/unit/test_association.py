@@ -7,7 +7,7 @@ import pytest
 from core_example import ring
 
 from biomech_fit.core.types import KeypointPacket
-from biomech_fit.stream.association import Views, cleaned, find_person, follow
+from biomech_fit.stream.association import Views, cleaned, find_people, follow, unclaimed
 
 K = 12
 CAMERAS = ring(4)
@@ -57,13 +57,13 @@ def test_follow_takes_the_nearest_within_the_gate() -> None:
     man, stranger = someone(1, (0, 0, 1)), someone(2, (0.7, 0.6, 1))
     people = detections([man, stranger], rng)
     predicted = np.stack([camera.project(man + 0.02) for camera in CAMERAS])
-    views = follow(people, predicted, 60.0)
+    (views,) = follow(people, predicted[None], 60.0)
     assert views.seen.all()
     for c, camera in enumerate(CAMERAS):
         assert np.abs(views.xy[c] - camera.project(man)).max() < 12
-    assert not follow(people, predicted + 1000, 60.0).seen.any()
+    assert not follow(people, predicted[None] + 1000, 60.0)[0].seen.any()
     nobody: list = [None, (np.zeros((0, K, 2)), np.zeros((0, K))), people[2], (np.full((1, K, 2), np.nan), np.zeros((1, K)))]
-    assert list(follow(nobody, predicted, 60.0).seen) == [False, False, True, False]
+    assert list(follow(nobody, predicted[None], 60.0)[0].seen) == [False, False, True, False]
 
 
 def test_follow_needs_three_points_of_a_person() -> None:
@@ -72,13 +72,12 @@ def test_follow_needs_three_points_of_a_person() -> None:
     xy, confidence = predicted[:1].copy(), np.zeros((1, K))
     confidence[0, :2] = 0.9
     people = [(np.where(confidence[..., None] > 0, xy, np.nan), confidence), None, None, None]
-    assert not follow(people, predicted, 60.0).seen.any()
+    assert not follow(people, predicted[None], 60.0)[0].seen.any()
 
 
-@pytest.mark.filterwarnings("ignore:All-NaN slice")
 def test_a_prediction_that_is_no_number_matches_nobody() -> None:
     people = detections([someone(1, (0, 0, 1))], np.random.default_rng(0))
-    assert not follow(people, np.full((4, K, 2), np.nan), 60.0).seen.any()
+    assert not follow(people, np.full((1, 4, K, 2), np.nan), 60.0)[0].seen.any()
 
 
 def test_find_takes_the_person_whom_all_cameras_see() -> None:
@@ -90,8 +89,9 @@ def test_find_takes_the_person_whom_all_cameras_see() -> None:
         xy = CAMERAS[c].project(someone(10 + c, (-0.9 + 0.4 * c, 0.8 - 0.5 * c, 1.1)))[None]
         both = np.concatenate([xy, people[c][0]] if c % 2 else [people[c][0], xy])
         people[c] = (both, np.where(np.isfinite(both[..., 0]), 0.9, 0.0))
-    views, points = find_person(CAMERAS, people)
-    assert views.seen.all()
+    (found,) = find_people(CAMERAS, people)
+    views, points = found.views, found.points
+    assert views.seen.all() and found.share == 1.0
     assert np.median(np.linalg.norm(points - man, axis=1)) < 0.01
     for c, camera in enumerate(CAMERAS):
         assert np.median(np.linalg.norm(views.xy[c] - camera.project(man), axis=1)) < 5
@@ -100,16 +100,57 @@ def test_find_takes_the_person_whom_all_cameras_see() -> None:
 def test_find_needs_two_cameras_that_agree() -> None:
     rng = np.random.default_rng(4)
     people = detections([someone(1, (0, 0, 1))], rng)
-    assert find_person(CAMERAS, [people[0], None, None, None]) is None
-    assert find_person(CAMERAS, [None] * 4) is None
+    assert find_people(CAMERAS, [people[0], None, None, None]) == []
+    assert find_people(CAMERAS, [None] * 4) == []
     empty = (np.zeros((0, K, 2)), np.zeros((0, K)))
-    assert find_person(CAMERAS, [empty] * 4) is None
+    assert find_people(CAMERAS, [empty] * 4) == []
     other = detections([someone(7, (0.5, -0.4, 1.6))], rng)  # of another height: cameras at a right angle can tell
-    assert find_person(CAMERAS, [people[0], other[1], None, None]) is None
-    views, points = find_person(CAMERAS, [people[0], people[1], None, empty])
-    assert list(views.seen) == [True, True, False, False] and np.isfinite(points).all()
+    assert find_people(CAMERAS, [people[0], other[1], None, None]) == []
+    (found,) = find_people(CAMERAS, [people[0], people[1], None, empty])
+    assert list(found.views.seen) == [True, True, False, False] and np.isfinite(found.points).all()
+    # The fourth camera looked and saw nobody; the third said nothing.
+    assert found.share == pytest.approx(2 / 3)
 
 
 def test_an_empty_view_sees_nothing() -> None:
     views = Views.empty(3, K)
     assert not views.seen.any() and views.xy.shape == (3, K, 2)
+
+
+def test_people_share_out_the_detections_between_them() -> None:
+    """Two people who pass each other: the one whose detection a camera misses does not get the other's, though it is within the gate."""
+    rng = np.random.default_rng(5)
+    man, woman = someone(1, (0, 0, 1)), someone(1, (0.15, 0.1, 1))
+    people = detections([man, woman], rng)
+    predicted = np.stack([[camera.project(who + 0.01) for camera in CAMERAS] for who in (man, woman)])
+    for who, views in zip((man, woman), follow(people, predicted, 80.0), strict=True):
+        for c, camera in enumerate(CAMERAS):
+            assert np.median(np.linalg.norm(views.xy[c] - camera.project(who), axis=1)) < 6
+    only_woman = [(CAMERAS[0].project(woman)[None], np.full((1, K), 0.9)), *people[1:]]
+    first, second = follow(only_woman, predicted, 80.0)
+    assert list(first.seen) == [False, True, True, True] and second.seen.all()
+    assert first.taken[0] == -1 and second.taken[0] == 0
+
+
+def test_what_is_claimed_is_not_found_again() -> None:
+    """Three people in random order: each is found once, with all views; after two are claimed only the third is left."""
+    rng = np.random.default_rng(6)
+    crowd = [someone(s, place) for s, place in ((1, (0.1, 0.2, 1.0)), (2, (-0.9, 0.8, 1.1)), (3, (0.8, -0.9, 0.9)))]
+    people = detections(crowd, rng)
+    found = find_people(CAMERAS, people, 4)
+    assert len(found) == 3
+    who = [int(np.argmin([np.nanmedian(np.linalg.norm(f.points - person, axis=1)) for person in crowd])) for f in found]
+    assert sorted(who) == [0, 1, 2]
+    for f, w in zip(found, who, strict=True):
+        assert f.views.seen.all() and f.share == 1.0 and np.median(np.linalg.norm(f.points - crowd[w], axis=1)) < 0.01
+    (last,) = find_people(CAMERAS, unclaimed(people, [f.views for f in found[:2]]), 4)
+    np.testing.assert_array_equal(last.views.taken, found[2].views.taken)
+
+
+def test_ghosts_of_two_strangers_have_a_small_share() -> None:
+    """Different people in two of the cameras may agree by chance; the other cameras, which see nobody there, tell."""
+    rng = np.random.default_rng(7)
+    stranger = detections([someone(1, (0, 0, 1))], rng)
+    empty = (np.zeros((0, K, 2)), np.zeros((0, K)))
+    (found,) = find_people(CAMERAS, [stranger[0], stranger[1], empty, empty])
+    assert found.share == 0.5

@@ -45,7 +45,7 @@ def compiled() -> FitPipeline:
 def pipeline(compiled: FitPipeline) -> Iterator[FitPipeline]:
     """As new. Nothing may be compiled while a test uses it."""
     compiled.reset(subject=True)
-    compiled._tracker.forget()
+    compiled._people.forget_cameras()
     with count_compilations() as compilations:
         yield compiled
     assert compilations.count == 0
@@ -198,7 +198,7 @@ def test_the_same_packets_give_the_same_results(pipeline: FitPipeline) -> None:
     runs = []
     for _ in range(2):
         pipeline.reset(subject=True)
-        pipeline._tracker.forget()
+        pipeline._people.forget_cameras()
         runs.append(causal(play(pipeline, scene().packets())))
     for a, b in zip(*runs, strict=True):
         np.testing.assert_array_equal(a.position, b.position)
@@ -257,7 +257,7 @@ def test_duplicates_change_nothing(pipeline: FitPipeline) -> None:
     s = scene()
     plain = causal(play(pipeline, s.packets()))
     pipeline.reset(subject=True)
-    pipeline._tracker.forget()
+    pipeline._people.forget_cameras()
     twice = causal(play(pipeline, (p for packet in s.packets() for p in (packet, packet))))
     assert [e.stamp_ns for e in twice] == [e.stamp_ns for e in plain]
     for a, b in zip(plain, twice, strict=True):
@@ -467,14 +467,13 @@ def test_a_known_body_is_accurate_from_the_first_frames(compiled: FitPipeline) -
     """The subject of an earlier run of the same person: segments have the learned lengths from the first frame on, sooner than without."""
     s = scene()
     compiled.reset(subject=True)
-    compiled._tracker.forget()
+    compiled._people.forget_cameras()
     packets = list(s.packets())
     unknown = causal(play(compiled, packets[:40], flush=False))
     early = compiled.subject().segment_lengths_m
     play(compiled, packets[40:])
     learned = compiled.subject()
     known = FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG, subject_from_estimate(learned, s.body, s.keypoint_set.name, "somebody"))
-    known._tracker.solver, known._tracker._starter = compiled._tracker.solver, compiled._tracker._starter  # the same programs, not compiled again
     estimates = causal(play(known, packets[:40], flush=False))
     assert np.nanmedian(errors_mm(estimates, s, 0.0)) < 1.05 * np.nanmedian(errors_mm(unknown, s, 0.0))
     lengths = known.subject().segment_lengths_m
@@ -504,7 +503,5 @@ def test_what_cannot_be_set_up_is_said() -> None:
     s = scene()
     refused(lambda: FitPipeline(s.body, [], s.keypoint_set, CONFIG), "no camera")
     refused(lambda: FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG, OtherSubject()), "made for the model other")
-    crowd = replace(CONFIG, stream=replace(CONFIG.stream, max_people=2))
-    refused(lambda: FitPipeline(s.body, s.cameras, s.keypoint_set, crowd), "max_people is 2; this version tracks one person")
     few = replace(s.body, keypoint_body=np.where(np.arange(26) < 5, s.body.keypoint_body, -1))
     refused(lambda: FitPipeline(few, s.cameras, s.keypoint_set, CONFIG), "knows 5 keypoints of the set halpe_26; at least 8")

@@ -222,7 +222,6 @@ BAD = {
     "config value": (with_file("--config", "noise: {pixel_sigma_px: -1}"), r"noise\.pixel_sigma_px is -1.*it must be"),
     "config that is no mapping": (with_file("--config", "- 1"), "must be a mapping"),
     "config that is not there": (with_options("--config", "TMP/none.yaml"), r"none\.yaml cannot be read"),
-    "two people": (with_file("--config", "stream: {max_people: 2}"), "tracks one person"),
     "subject that is not there": (with_options("--subject", "TMP/none.yaml"), r"none\.yaml' cannot be read"),
     "subject of another model": (with_file("--subject", "model: other\nscales: {}"), "made for the model other; the chosen model is biomech_body"),
     "subject that is none": (with_file("--subject", "hello"), "must hold a YAML mapping"),

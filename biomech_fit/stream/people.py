@@ -1,0 +1,285 @@
+"""Who is who: the places for tracked people, and in every frame set the detections, each given to one of them, or to somebody new.
+
+    follow the tracked ones -> fit them side by side -> look at who is left: somebody who was lost, or somebody new
+
+With one place (`stream.max_people` 1) the main person is followed: the one with the most keypoints that agree over all cameras, confidence-weighted.
+Where the second best has more than half of that, they are watched for a quarter of a second, and one in whom no keypoint moves against another (a poster,
+a figure) counts a quarter.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.types import FrameResult, Status
+from biomech_fit.stream.association import Detections, Found, Views, find_people, follow, unclaimed
+from biomech_fit.stream.person import PersonTracker
+from biomech_fit.stream.shared_cameras import CameraBelief, combined
+from biomech_fit.stream.track import Track, bone_lengths
+from biomech_fit.stream.watch import Watch, Watchlist, median_distance
+
+RIVAL_SHARE = 0.5
+"""Support of the second best, as a share of the best, from which on it is not clear who the main person is."""
+RIVALRY_S = 0.25
+STILL_FACTOR = 0.25
+LOOK_S = 0.1
+"""How often those who are left are looked at while somebody is tracked."""
+MIN_SHARE = 0.5
+"""More than this share of the cameras that should see a new person must do so."""
+APART_M = 0.25
+"""Somebody found this near to a tracked body (median over keypoints) is that body, detected twice."""
+SAME_M, SAME_S = 0.12, 0.5
+"""Two tracks as near as this for so long follow one body."""
+REACH_M, WALK_M_S = 0.5, 1.5
+"""Somebody who was lost is found within this distance of where expected, and so much further for each second since."""
+AT_ONCE_M, AT_ONCE_S = 0.6, 3.0
+"""Nearer and sooner than this, at the first look."""
+SIZE_STD, SIZE_GATE = 0.03, 0.10
+"""Difference in size of one person seen twice, and the most."""
+EPHEMERAL_S = 1.0
+"""A person who was tracked for less than this is not remembered."""
+YIELD_S = 3.0
+"""Where all places are taken, somebody new gets that of the person who has been away longest, at least so long."""
+PLAUSIBLE = 0.35
+"""Bones that differ by this (median of logarithms) from the model's are of no person."""
+
+
+class People:
+    """The places, and what joins them.
+
+    Args:
+        trackers: one for each place, on one compiled solver.
+        bones: (E, 2) pairs of the solver's keypoints whose distances are a person's size.
+    """
+
+    def __init__(self, trackers: list[PersonTracker], cameras: list[Camera], config: FitConfig, bones: np.ndarray):
+        self.tracks = [Track(i + 1, tracker, config, bones) for i, tracker in enumerate(trackers)]
+        self.config, self._cameras, self._bones = config, cameras, bones
+        self._model_lengths = bone_lengths(trackers[0].template, bones)
+        self._watchlist = Watchlist(bones)
+        self._given = [_belief(tracker) for tracker in trackers]
+        self._past: list[CameraBelief] = []
+        """What people who are forgotten have found of the cameras."""
+        workers = min(len(trackers), os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(workers, "person") if workers > 1 else None
+        self.clear()
+
+    @property
+    def several(self) -> bool:
+        return len(self.tracks) > 1
+
+    def clear(self) -> None:
+        """Nobody is here. Bodies and cameras stay as they were estimated."""
+        for track in self.tracks:
+            track.tracker.drop()
+            track.clear()
+        self._watchlist.clear()
+        self._looked_ns: int | None = None
+        self._same_since: dict[tuple[int, int], int] = {}
+
+    def forget_cameras(self) -> None:
+        """The cameras are as they were loaded; so is the person's body."""
+        for i, track in enumerate(self.tracks):
+            track.tracker.forget()
+            self._given[i] = _belief(track.tracker)
+        self._past = []
+
+    def rest(self) -> list[FrameResult]:
+        """The smoothed frames that the lag holds back."""
+        return [result for track in self.tracks for result in track.rest()]
+
+    # --- one frame --------------------------------------------------------------------------------------------------------------------------------
+
+    def frame(self, stamp_ns: int, people: Detections, delay_s: np.ndarray) -> list[FrameResult]:
+        """Results of one frame set, in the order of the people's numbers; where a track ended, its last smoothed frames come before the rest.
+
+        The first person has a result in every frame, the others from when they come until they are forgotten.
+        """
+        results = [result for track in self.tracks if track.overdue(stamp_ns) for result in track.end()]
+        live = [track for track in self.tracks if track.alive]
+        if live:
+            predicted = np.stack([track.tracker.predicted_pixels(stamp_ns) for track in live])
+            claims = follow(people, predicted, self.config.track.association_px)
+            left = not self.several and any(found is not None and len(found[0]) for found in people)
+            jobs = [(track, stamp_ns, views, delay_s, left) for track, views in zip(live, claims, strict=True)]
+            stepped = map(_step, jobs) if self._pool is None or len(jobs) < 2 else self._pool.map(_step, jobs)
+            results += [result for several in stepped for result in several]
+            results += self._join(stamp_ns)
+        self._forget(stamp_ns)
+        results += self._search(stamp_ns, people)
+        told = {result.person for result in results if result.causal is not None}
+        for track in self.tracks:
+            if track.number not in told and (track.number == 1 or track.known):
+                results.append(track.nothing(stamp_ns, self._why_nobody(track, people)))
+        return sorted(results, key=lambda result: result.person)
+
+    def _why_nobody(self, track: Track, people: Detections) -> Status:
+        seeing = _cameras_that_see(people)
+        if seeing < 2 and not (self.several and track.known):
+            return Status.TOO_FEW_CAMERAS if seeing else Status.NO_PERSON
+        return Status.LOST if track.was_lost else Status.INITIALISING
+
+    def _join(self, stamp_ns: int) -> list[FrameResult]:
+        """End the younger of two tracks that follow one body."""
+        results: list[FrameResult] = []
+        live = [track for track in self.tracks if track.alive]
+        same = {}
+        for i, a in enumerate(live):
+            for b in live[i + 1 :]:
+                if a.points is not None and b.points is not None and median_distance(a.points, b.points) < SAME_M:
+                    pair = (a.number, b.number)
+                    same[pair] = self._same_since.get(pair, stamp_ns)
+                    if (stamp_ns - same[pair]) * 1e-9 > SAME_S:
+                        younger = max((a, b), key=lambda track: (track.began_ns, track.number))
+                        results += younger.end()
+                        self._free(younger)
+        self._same_since = same
+        return results
+
+    def _forget(self, stamp_ns: int) -> None:
+        """Places of those who are away for long, or were there for a moment only, become free."""
+        if not self.several:
+            return
+        for track in self.tracks:
+            if track.known and not track.alive:
+                brief = (track.seen_ns - track.began_ns) * 1e-9 < EPHEMERAL_S
+                if brief or (stamp_ns - track.seen_ns) * 1e-9 > self.config.track.forget_s:
+                    self._free(track)
+
+    def _free(self, track: Track) -> None:
+        """Make the place a stranger's: the body is forgotten, what it told of the cameras is not."""
+        place = track.number - 1
+        self._past.append(_belief(track.tracker).beyond(self._given[place]))
+        track.tracker.forget()
+        track.clear()
+        self._given[place] = _belief(track.tracker)
+
+    # --- those who are left -----------------------------------------------------------------------------------------------------------------------
+
+    def _search(self, stamp_ns: int, people: Detections) -> list[FrameResult]:
+        """Look for those who are not tracked. At most one starts in a frame: a start takes as long as many frames."""
+        away = [track for track in self.tracks if not track.alive]
+        live = [track for track in self.tracks if track.alive]
+        if not away or _cameras_that_see(people) < 2:
+            return []
+        if live and self._looked_ns is not None and (stamp_ns - self._looked_ns) * 1e-9 < LOOK_S:
+            return []
+        self._looked_ns = stamp_ns
+        left = unclaimed(people, [track.views for track in live if track.views is not None])
+        if _cameras_that_see(left) < 2:
+            return []
+        found = find_people(self.corrected_cameras(), left, len(away) + 1)
+        if not self.several:
+            chosen = self._main(stamp_ns, self.tracks[0], found)
+            pairs = [] if chosen is None else [(self.tracks[0], chosen)]
+        else:
+            found = [f for f in found if f.share > MIN_SHARE and self._is_plausible(f) and self._is_somebody_else(f, live)]
+            pairs = self._believed(stamp_ns, away, self._watchlist.look(stamp_ns, found), bool(live))
+        for track, somebody in pairs:
+            if not track.known:
+                self._take_known_cameras(track)
+            result = track.start(stamp_ns, somebody)
+            if result is not None:
+                return [result]
+        return []
+
+    def _main(self, stamp_ns: int, track: Track, found: list[Found]) -> Found | None:
+        """Whom to follow where only one can be."""
+        if not found:
+            return None
+        if track.known:
+            reach = REACH_M + WALK_M_S * (stamp_ns - track.seen_ns) * 1e-9
+            place = track.place(stamp_ns)
+            near = [f for f in found if np.linalg.norm(np.nanmean(f.points, axis=0) - place) < reach]
+            return near[0] if near else found[0]
+        rivals = [f for f in found if f.share > MIN_SHARE and f.support > RIVAL_SHARE * found[0].support]
+        watches = self._watchlist.look(stamp_ns, rivals)
+        if len(rivals) < 2:
+            return found[0]
+        if max(watch.age_s for watch in watches) < RIVALRY_S:
+            return None
+        return max(watches, key=lambda watch: watch.found.support * (STILL_FACTOR if watch.still else 1.0)).found
+
+    def _believed(self, stamp_ns: int, away: list[Track], watches: list[Watch], busy: bool) -> list[tuple[Track, Found]]:
+        """Those who may start, best first: people who were lost, by place and size, then new ones."""
+        known = [track for track in away if track.known]
+        cost = np.full((len(known), len(watches)), np.inf)
+        for i, track in enumerate(known):
+            gap_s = (stamp_ns - track.seen_ns) * 1e-9
+            for j, watch in enumerate(watches):
+                distance = float(np.linalg.norm(np.nanmean(watch.found.points, axis=0) - track.place(stamp_ns)))
+                size, reach = watch.size_against(track.lengths), REACH_M + WALK_M_S * gap_s
+                at_once = distance < AT_ONCE_M and gap_s < AT_ONCE_S
+                if distance < reach and size < SIZE_GATE and (at_once or watch.age_s >= self.config.track.new_person_s):
+                    cost[i, j] = (distance / reach) ** 2 + (size / SIZE_STD) ** 2
+        rows, columns = linear_sum_assignment(np.minimum(cost, 1e6))
+        pairs = [(i, j) for i, j in zip(rows, columns, strict=True) if np.isfinite(cost[i, j])]
+        pairs.sort(key=lambda pair: cost[pair])
+        out = [(known[i], watches[j].found) for i, j in pairs]
+        # With nobody here and nobody missed, a single comer needs no proof.
+        new_s = self.config.track.new_person_s if busy or known or len(watches) > 1 else 0.0
+        back = {j for _, j in pairs}
+        waiting = [watch for j, watch in enumerate(watches) if j not in back and watch.age_s >= new_s]
+        free = [track for track in away if not track.known]
+        if not free:
+            longest = min((track for track in known if track not in [t for t, _ in out]), key=lambda track: track.seen_ns, default=None)
+            if waiting and longest is not None and (stamp_ns - longest.seen_ns) * 1e-9 > YIELD_S:
+                self._free(longest)
+                free = [longest]
+        waiting.sort(key=lambda w: -w.found.support * (STILL_FACTOR if w.still else 1.0))
+        return out + [(track, watch.found) for track, watch in zip(free, waiting, strict=False)]
+
+    def _is_plausible(self, found: Found) -> bool:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.log(bone_lengths(found.points, self._bones) / self._model_lengths)
+        ratio = ratio[np.isfinite(ratio)]
+        return not len(ratio) or float(np.median(np.abs(ratio))) < PLAUSIBLE
+
+    def _is_somebody_else(self, found: Found, live: list[Track]) -> bool:
+        return all(track.points is None or median_distance(found.points, track.points) > APART_M for track in live)
+
+    # --- the cameras ------------------------------------------------------------------------------------------------------------------------------
+
+    def cameras_estimate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of the cameras' states (7 C,), of all people together."""
+        tracker = self.tracks[0].tracker
+        if not self.several:
+            part = tracker.layout.cameras
+            return tracker.slow.mean[part], tracker.slow.covariance[part, part]
+        return self._belief().moments()
+
+    def corrected_cameras(self) -> list[Camera]:
+        """The cameras with the corrections estimated so far."""
+        tracker = self.tracks[0].tracker
+        return tracker.corrected_cameras(self.cameras_estimate()[0]) if tracker.layout.n_cameras else list(self._cameras)
+
+    def _belief(self) -> CameraBelief:
+        prior = CameraBelief.before(*self.tracks[0].tracker.cameras_prior())
+        here = [_belief(track.tracker).beyond(given) for track, given in zip(self.tracks, self._given, strict=True)]
+        return combined(prior, [*self._past, *here])
+
+    def _take_known_cameras(self, track: Track) -> None:
+        """A new person begins with what the others have found of the cameras."""
+        if track.tracker.layout.n_cameras and self.several and (self._past or any(other.fitted for other in self.tracks)):
+            track.tracker.take_cameras(*self._belief().moments())
+            self._given[track.number - 1] = _belief(track.tracker)
+
+
+def _belief(tracker: PersonTracker) -> CameraBelief:
+    part = tracker.layout.cameras
+    return CameraBelief.of(tracker.slow.mean[part], tracker.slow.covariance[part, part])
+
+
+def _step(job: tuple[Track, int, Views, np.ndarray, bool]) -> list[FrameResult]:
+    track, *frame = job
+    return track.step(*frame)
+
+
+def _cameras_that_see(people: Detections) -> int:
+    return sum(found is not None and len(found[0]) > 0 and bool((found[1] > 0).any()) for found in people)

@@ -1,0 +1,162 @@
+"""One person's way through the frames: found, followed, predicted, lost and found again, with what is told of each frame."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.core.types import FrameResult, PoseEstimate, Status
+from biomech_fit.stream.association import Found, Views
+from biomech_fit.stream.person import PersonTracker
+
+RMS_MEMORY_FRAMES = 60
+"""Reprojection errors per camera are over this many newest frames."""
+SIZE_MEMORY = 0.05
+"""Share of a new frame in the running mean of a person's lengths."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedFrame:
+    """What one fitted frame says about the cameras."""
+
+    xy: np.ndarray
+    """(C, K, 2) px."""
+    confidence: np.ndarray
+    """(C, K)"""
+    error_px: np.ndarray
+    """(C, K) through the refined cameras."""
+    points: np.ndarray
+    """(K, 3) m."""
+
+
+class Track:
+    """A place for one person, numbered from 1. It outlives the person's absence: sizes, cameras and where the person was last are kept.
+
+    Args:
+        bones: (E, 2) pairs of the solver's keypoints whose distance tells people apart.
+    """
+
+    def __init__(self, number: int, tracker: PersonTracker, config: FitConfig, bones: np.ndarray):
+        self.number, self.tracker, self.config, self._bones = number, tracker, config, bones
+        self.clear()
+
+    def clear(self) -> None:
+        """Nobody has been here. What the tracker knows is its own matter."""
+        self.status = self._status_now = Status.INITIALISING
+        self.seen_ns = self.began_ns = 0
+        self.fitted = self.lost_frames = self.restarts = self._bad = 0
+        self.was_lost = False
+        self.points: np.ndarray | None = None
+        """(K, 3) m, the newest body's keypoints."""
+        self.velocity = np.zeros(3)
+        self.lengths: np.ndarray | None = None
+        """(E,) m"""
+        self.views: Views | None = None
+        self.recent: deque[FittedFrame] = deque(maxlen=RMS_MEMORY_FRAMES)
+
+    @property
+    def alive(self) -> bool:
+        return self.tracker.window is not None
+
+    @property
+    def known(self) -> bool:
+        """Somebody has been tracked here and is not forgotten."""
+        return self.points is not None
+
+    def overdue(self, stamp_ns: int) -> bool:
+        """Predicted for too long."""
+        return self.alive and (stamp_ns - self.seen_ns) * 1e-9 > self.config.track.predict_s
+
+    def place(self, stamp_ns: int) -> np.ndarray:
+        """(3,) m: where the middle of the body should be, walking on for half a second at most."""
+        assert self.points is not None
+        ahead = np.clip((stamp_ns - self.seen_ns) * 1e-9, 0.0, 0.5)
+        return np.nanmean(self.points, axis=0) + ahead * self.velocity
+
+    # --- frames -----------------------------------------------------------------------------------------------------------------------------------
+
+    def start(self, stamp_ns: int, found: Found) -> FrameResult | None:
+        """Begin with somebody who was found; None, and no track, where the body does not fit."""
+        estimate = self.tracker.start(stamp_ns, found.views, found.points)
+        if estimate is None:
+            return None
+        status = Status.REINITIALISED if self.was_lost else Status.OK
+        self.restarts += self.was_lost
+        self.began_ns = self.began_ns or stamp_ns
+        self.was_lost, self._bad, self.seen_ns = False, 0, stamp_ns
+        self.status, self._status_now, self.views = status, Status.OK, found.views
+        self._look_at(estimate)
+        return self._result(stamp_ns, status, replace(estimate, status=status), None, found.views)
+
+    def step(self, stamp_ns: int, views: Views, delay_s: np.ndarray, others: bool) -> list[FrameResult]:
+        """Fit one frame. Where the track ends with it, its last smoothed frames are returned and it is no longer alive.
+
+        `others`: there are detections that nobody has taken; so somebody who is not where the body is may be this person.
+        """
+        enough = (views.confidence > 0).sum() >= self.config.track.min_keypoints
+        if enough:
+            self.seen_ns = stamp_ns
+        status = self._status_now if enough else Status.PREDICTED
+        causal, smoothed, arrays = self.tracker.take(stamp_ns, views, status, delay_s)
+        self.views = views
+        if causal is None:
+            self.lost_frames += 1
+            self.was_lost = True
+            return []
+        self._status_now = Status.OK
+        error_px = arrays.frames.error_px[0]
+        self.recent.append(FittedFrame(views.xy, views.confidence, error_px, causal.keypoints[self.tracker.mapped]))
+        self._look_at(causal)
+        bad = enough and np.median(error_px[views.confidence > 0]) > self.config.track.lost_rms_px
+        self._bad = self._bad + 1 if bad or (others and not enough) else 0
+        if self._bad >= self.config.track.reinit_after_frames:
+            # The person is there, but not where the body is.
+            self.lost_frames += 1
+            return self.end()
+        self.status = status
+        return [self._result(stamp_ns, status, causal, smoothed, views)]
+
+    def end(self) -> list[FrameResult]:
+        """The person is gone; the smoothed frames that the lag holds back."""
+        results = self.rest()
+        self.tracker.drop()
+        self.was_lost, self._bad, self.views = True, 0, None
+        return results
+
+    def rest(self) -> list[FrameResult]:
+        """The smoothed frames that the lag holds back. The track goes on."""
+        return [FrameResult(e.stamp_ns, e.status, None, e, 0.0, person=self.number) for e in self.tracker.rest()]
+
+    def nothing(self, stamp_ns: int, status: Status) -> FrameResult:
+        """A frame without this person."""
+        self.status = status
+        return FrameResult(stamp_ns, status, None, None, 0.0, person=self.number)
+
+    # --- small parts ------------------------------------------------------------------------------------------------------------------------------
+
+    def _result(self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views) -> FrameResult:
+        self.fitted += 1
+        mapped = self.tracker.mapped
+        cameras, k = len(views.xy), len(mapped)
+        xy, confidence = np.full((cameras, k, 2), np.nan), np.zeros((cameras, k))
+        xy[:, mapped], confidence[:, mapped] = views.xy, views.confidence
+        return FrameResult(stamp_ns, status, causal, smoothed, 0.0, xy, confidence, self.number)
+
+    def _look_at(self, estimate: PoseEstimate) -> None:
+        """Remember where the person is, how fast and how large."""
+        points = estimate.keypoints[self.tracker.mapped]
+        if self.points is not None and estimate.stamp_ns > self._looked_ns:
+            step_s = (estimate.stamp_ns - self._looked_ns) * 1e-9
+            share = min(step_s / 0.2, 1.0)
+            self.velocity = (1 - share) * self.velocity + share * (points.mean(0) - self.points.mean(0)) / step_s
+        lengths = bone_lengths(points, self._bones)
+        self.lengths = lengths if self.lengths is None else (1 - SIZE_MEMORY) * self.lengths + SIZE_MEMORY * lengths
+        self.points, self._looked_ns = points, estimate.stamp_ns
+
+
+def bone_lengths(points: np.ndarray, bones: np.ndarray) -> np.ndarray:
+    """(E,) m: distances of pairs (E, 2) of points (K, 3)."""
+    return np.linalg.norm(points[bones[:, 0]] - points[bones[:, 1]], axis=1)
