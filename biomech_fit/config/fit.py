@@ -47,8 +47,11 @@ class NoiseConfig:
     robust_scale: float = setting(4.0, "Scale of the robust kernel, in standard deviations of a keypoint.", low=0.5, high=100.0)
     confidence_power: float = setting(1.0, "A keypoint's information is multiplied by its confidence to this power.", low=0.0, high=4.0)
     min_confidence: float = setting(0.1, "Keypoints with less confidence are not used.", low=0.0, high=1.0)
+    learn: bool = setting(
+        True, "Learn the size of the errors per camera, keypoint and confidence, and how long they last, from the residuals; the other values are the start."
+    )
     correlation_time_s: float = setting(
-        0.02,
+        0.005,
         "Time over which a keypoint's error is correlated; the information of single frames is reduced accordingly (0 = white noise).",
         unit="s",
         low=0.0,
@@ -101,6 +104,17 @@ class RefineConfig:
 
 
 @dataclass(frozen=True)
+class ContactConfig:
+    """Feet on the floor: a sole point that hardly moves is taken to rest, and one near the floor to lie on it."""
+
+    use: bool = setting(True, "Use contact of the feet with the floor; the floor's height and slope are estimated.")
+    speed_std_m_s: float = setting(0.03, "Standard deviation of a resting sole point's speed.", unit="m/s", low=0.001, high=1.0)
+    speed_limit_m_s: float = setting(0.12, "A sole point faster than about this does not rest.", unit="m/s", low=0.005, high=3.0)
+    height_std_m: float = setting(0.01, "Standard deviation of a resting sole point's height over the floor.", unit="m", low=0.0005, high=0.2)
+    height_limit_m: float = setting(0.04, "A sole point further than about this from the floor does not lie on it.", unit="m", low=0.002, high=0.5)
+
+
+@dataclass(frozen=True)
 class TrackConfig:
     """When a track starts, is lost, and is started anew."""
 
@@ -113,6 +127,12 @@ class TrackConfig:
     reinit_after_frames: int = setting(10, "The fit is started anew after this many lost frames in a row.", unit="frames", low=1, high=1000)
     predict_s: float = setting(
         0.5, "Without usable keypoints the pose is predicted for this long before the person counts as gone.", unit="s", low=0.0, high=10.0
+    )
+    new_person_s: float = setting(
+        0.3, "With several people: somebody whom nobody tracks yet must be seen for this long to be believed.", unit="s", low=0.0, high=10.0
+    )
+    forget_s: float = setting(
+        30.0, "With several people: the number and the body of a person who left are kept for this long.", unit="s", low=0.0, high=3600.0
     )
 
 
@@ -146,5 +166,6 @@ class FitConfig:
     motion: MotionConfig = group(MotionConfig, "The motion prior.")
     priors: PriorConfig = group(PriorConfig, "What is known about a body before it is seen.")
     refine: RefineConfig = group(RefineConfig, "What is estimated besides the pose.")
+    contact: ContactConfig = group(ContactConfig, "Feet on the floor.")
     track: TrackConfig = group(TrackConfig, "When a track starts, is lost, and is started anew.")
     gait: GaitConfig = group(GaitConfig, "Gait events from the smoothed body.")

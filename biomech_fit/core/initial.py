@@ -33,6 +33,8 @@ class FirstPose(NamedTuple):
     """(S,)"""
     error_m: Array
     """() median distance of the used points."""
+    soles: Array
+    """(P, 3) m, the model's sole points."""
 
 
 class PoseStarter:
@@ -119,7 +121,10 @@ class PoseStarter:
         blank = jnp.zeros(points.shape[0], jnp.float32)
         state, _, _, cost, distance = jax.lax.fori_loop(0, ITERATIONS, step, (first, first, jnp.float32(1e-2), jnp.float32(jnp.inf), blank))
         seen = jnp.where(information > 0, distance, jnp.nan)
-        return cost, FirstPose(state[:n], reference, state[n:], jnp.nanmedian(seen))
+        feet = list(body.foot_points.values())
+        poses = self.kinematics.poses(state[None, :n], reference, state[n:])
+        soles = self.kinematics.points(poses, state[n:], np.array([b for b, _ in feet], int), np.float32([p for _, p in feet]).reshape(-1, 3))[0]
+        return cost, FirstPose(state[:n], reference, state[n:], jnp.nanmedian(seen), soles)
 
 
 def _place(template: np.ndarray, points: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -44,7 +44,7 @@ def best_placement(cameras: Sequence[Camera], points: np.ndarray, xy: np.ndarray
 
 def _place(lens: Lens, cameras: CameraArrays, points: jax.Array, uv: jax.Array, information: jax.Array) -> jax.Array:
     delay = jnp.zeros(uv.shape[:2], points.dtype)
-    observed = Observations(uv, information, delay)
+    observed = Observations(uv, information, delay, jnp.ones_like(delay[:, 0]))
 
     def step(_: int, p: jax.Array) -> jax.Array:
         info = reprojection(p, jnp.zeros_like(p), cameras, lens, delay[0], observed, geman_mcclure, jnp.float32(1.0))[0]

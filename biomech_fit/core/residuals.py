@@ -53,6 +53,8 @@ class Observations(NamedTuple):
     """(T, C, K) 1/px^2 before the robust kernel; 0 = missing."""
     delay: Array
     """(T, C) s: the camera's stamp minus the frame's stamp."""
+    share: Array
+    """(T,) how many independent frames each stands for: less than 1 where errors are correlated in time. The robust kernel does not feel it."""
 
 
 def make_lens(has_distortion: bool, has_fisheye: bool) -> Lens:
@@ -83,8 +85,9 @@ def reprojection(
     error = observed.uv - uv
     squared = jnp.sum(error * error, -1)
     information = observed.information * visible
+    share = observed.share[:, None, None]
     cost, weight = kernel(squared * information, scale)
-    weight = weight * information
+    weight = weight * information * share
     by_point = by_camera_point @ turn[:, :, None]
     weighted = by_point * weight[..., None, None]
     matrix = jnp.einsum("tckia,tckib->tkab", weighted, by_point)
@@ -97,7 +100,7 @@ def reprojection(
     state_weighted = by_state * weight[..., None, None]
     camera_matrix = jnp.einsum("tckia,tckib->tcab", state_weighted, by_state)
     camera_vector = jnp.einsum("tckia,tcki->tca", state_weighted, error)
-    return PointInformation(matrix, vector), CameraInformation(coupling, camera_matrix, camera_vector), jnp.sqrt(squared), jnp.sum(cost)
+    return PointInformation(matrix, vector), CameraInformation(coupling, camera_matrix, camera_vector), jnp.sqrt(squared), jnp.sum(cost * share)
 
 
 def point_distance(points: Array, observed: Array, information: Array, kernel: Kernel, scale: Array) -> tuple[PointInformation, Array]:

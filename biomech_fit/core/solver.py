@@ -19,6 +19,7 @@ from jax import Array
 
 from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
+from biomech_fit.core.contact import ContactNoise, contact
 from biomech_fit.core.kinematics import Keypoints, Kinematics
 from biomech_fit.core.linear import ORDER, ArrowSolution, ArrowSystem, assemble_dense, solve_banded, solve_dense
 from biomech_fit.core.motion import ChainTerms, motion_prior, pose_terms
@@ -41,6 +42,12 @@ class SolverOptions:
     leaving_frames: int = 4
     """The most frames of one interval."""
     refine_cameras: bool = True
+    robust_clock: bool = False
+    """Clock offsets have a heavy-tailed (Cauchy) prior: most cameras are on time, and one may be far off."""
+    contact: ContactNoise | None = None
+    """Feet rest on the floor; None = nothing is assumed."""
+    contact_samples: float = 1 / 3
+    """How many independent samples of contact one frame stands for."""
     kernel: str = "geman_mcclure"
     kernel_scale: float = 4.0
     jerk_scale: float = 1.0
@@ -69,6 +76,10 @@ class _Linearisation(NamedTuple):
     """(T, N)"""
     corner_rhs: Array
     """(M,)"""
+    rate: Array | None = None
+    """(T, N, N) in the poses' derivative by u."""
+    rate_rhs: Array | None = None
+    """(T, N)"""
 
 
 class WindowSolver:
@@ -79,7 +90,9 @@ class WindowSolver:
             raise ValueError("the solver takes only keypoints that the body model has")
         self.body, self.options = body, options
         self.kinematics = Kinematics(body)
-        self.layout = SlowLayout(len(body.scale_names), len(body.keypoint_names), n_cameras if options.refine_cameras else 0)
+        self.layout = SlowLayout(len(body.scale_names), len(body.keypoint_names), n_cameras if options.refine_cameras else 0, options.contact is not None)
+        if self.layout.has_floor and not body.foot_points:
+            raise ValueError("a model without sole points cannot stand on a floor")
         self._kernel = KERNELS[options.kernel]
         self._lens = make_lens(options.has_distortion, options.has_fisheye)
         self._solve = {"banded": solve_banded, "dense": solve_dense}[options.linear_solver]
@@ -89,20 +102,22 @@ class WindowSolver:
         self._pose_std = jnp.asarray(np.where(np.isfinite(body.pose_std), body.pose_std * options.pose_std_factor, 1e6), jnp.float32)
         self._lower, self._upper = (jnp.asarray(np.clip(a, -1e6, 1e6), jnp.float32) for a in (body.lower, body.upper))
         self._local = np.asarray(body.keypoint_position, np.float32)
+        self._sole_body = np.array([b for b, _ in body.foot_points.values()], np.int32)
+        self._sole_local = np.array([p for _, p in body.foot_points.values()], np.float32)
         self._advance_compiled = jax.jit(self._advance, donate_argnums=0)
         self._shift_compiled = jax.jit(self._shift)
 
     # --- the entry points ---------------------------------------------------------------------------------------------------------------------
 
     def advance(
-        self, window: Window, uv: Array, information: Array, delay: Array, u: Array, late: Array, iterations: Array, widen: Array
+        self, window: Window, uv: Array, information: Array, delay: Array, share: Array, u: Array, late: Array, iterations: Array, widen: Array
     ) -> tuple[Window, Result]:
-        """Take one frame (C, K, 2), (C, K), (C,) at u, which must lie in the last interval; then `iterations` Gauss-Newton steps.
+        """Take one frame (C, K, 2), (C, K), (C,), () (see `Observations`) at u, which must lie in the last interval; then `iterations` Gauss-Newton steps.
 
         The robust kernel starts `widen` times wider (graduated non-convexity; 1 = steady state). `late` is the slot of the lagged frame to read out.
         A frame at u < 0 is not taken: the window is only solved again. The window that is passed in is used up.
         """
-        taken, result = self._advance_compiled(window, uv, information, delay, u, late, iterations, widen)
+        taken, result = self._advance_compiled(window, uv, information, delay, share, u, late, iterations, widen)
         return taken._replace(head=window.head), result
 
     def shift(self, window: Window) -> Window:
@@ -116,9 +131,9 @@ class WindowSolver:
         return moved._replace(head=jax.device_get(moved.head))
 
     def _advance(
-        self, window: Window, uv: Array, information: Array, delay: Array, u: Array, late: Array, iterations: Array, widen: Array
+        self, window: Window, uv: Array, information: Array, delay: Array, share: Array, u: Array, late: Array, iterations: Array, widen: Array
     ) -> tuple[Window, Result]:
-        taken = append(window, uv, information, delay, u)
+        taken = append(window, uv, information, delay, share, u)
         window = jax.tree.map(lambda a, b: jnp.where(u < 0, b, a), taken, window)
 
         def body(_, carry):
@@ -186,7 +201,23 @@ class WindowSolver:
             corner = _both(corner, layout.offsets, layout.cameras, camera_offset.reshape(states, k3).T)
             corner = corner.at[layout.cameras, layout.cameras].set(_block_diagonal(camera.matrix.sum(0)))
             corner_rhs.append(camera.vector.sum(0).reshape(-1))
-        return _Linearisation(cost, block[:, :n, :n], jnp.concatenate(cross, 2), corner, gradient[:, :n], jnp.concatenate(corner_rhs))
+        pose, rhs, rate, rate_rhs = block[:, :n, :n], gradient[:, :n], None, None
+        if self.options.contact is not None:
+            motion = slope @ window.control / self.options.spacing_s
+            soles = self.kinematics.keypoints(poses, scales, self._sole_body, self._sole_local, jnp.zeros((len(self._sole_body), 3), motion.dtype))
+            share = self.options.contact_samples * window.valid
+            feet = contact(soles, motion, window.up, window.slow[layout.floor], share, self.options.contact)
+            rate, rate_rhs = feet.rate / self.options.spacing_s**2, feet.rate_rhs / self.options.spacing_s
+            pose, rhs = pose + feet.joint[:, :n, :n], rhs + feet.joint_rhs[:, :n]
+            cross[0] = cross[0] + feet.joint[:, :n, n : n + s]
+            cross.append(feet.joint[:, :n, n + s :])
+            total = feet.joint.sum(0)[n:, n:]
+            corner = corner.at[layout.scales, layout.scales].add(total[:s, :s])
+            corner = _both(corner, layout.scales, layout.floor, total[:s, s:])
+            corner = corner.at[layout.floor, layout.floor].set(total[s:, s:])
+            slow_rhs = feet.joint_rhs.sum(0)[n:]
+            corner_rhs = [corner_rhs[0] + slow_rhs[:s], *corner_rhs[1:], slow_rhs[s:]]
+        return _Linearisation(cost, pose, jnp.concatenate(cross, 2), corner, rhs, jnp.concatenate(corner_rhs), rate, rate_rhs)
 
     def _system(self, window: Window, lin: _Linearisation, damping: Array) -> ArrowSystem:
         """Observations, motion, ranges, pose prior, slow prior and head as one linear system for the step."""
@@ -195,7 +226,7 @@ class WindowSolver:
         # Damping is relative to the observations alone: the motion prior's stiff modes would otherwise hold back the slow ones.
         diagonal = diagonal + motion.diagonal + damping * jnp.diagonal(observed.diagonal, axis1=1, axis2=2)
         deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
-        head, prior = window.head.information, window.prior
+        head, prior = window.head.information, self._slow_precision(window)
         head_rhs = window.head.vector - head @ deviation
         n = window.control.shape[1]
         split = ORDER * n
@@ -210,22 +241,26 @@ class WindowSolver:
             full,
             band,
             observed.cross.at[:ORDER].add(head[:split, split:].reshape(ORDER, n, -1)),
-            lin.corner + prior.precision + head[split:, split:],
+            lin.corner + prior + head[split:, split:],
             (observed.rhs - motion.gradient - gradient).at[:ORDER].add(head_rhs[:split].reshape(ORDER, n)),
-            lin.corner_rhs + prior.precision @ (prior.mean - window.slow) + head_rhs[split:],
+            lin.corner_rhs + prior @ (window.prior.mean - window.slow) + head_rhs[split:],
         )
 
     def _on_control_points(self, window: Window, lin: _Linearisation) -> ArrowSystem:
         """Spread the frames' normal equations over the control points that carry them."""
-        value, _ = spline.basis(window.u, window.control.shape[0])
+        value, slope = spline.basis(window.u, window.control.shape[0])
         knots, (frames, n, m) = window.control.shape[0], lin.cross.shape
-        diagonal = ((value * value).T @ lin.diagonal.reshape(frames, n * n)).reshape(knots, n, n)
+        cross = (value.T @ lin.cross.reshape(frames, n * m)).reshape(knots, n, m)
+        rhs, matrices, carried = value.T @ lin.rhs, lin.diagonal, value
+        if lin.rate is not None:
+            rhs, matrices, carried = rhs + slope.T @ lin.rate_rhs, jnp.concatenate([matrices, lin.rate]), jnp.concatenate([value, slope])
+        flat = matrices.reshape(-1, n * n)
+        diagonal = ((carried * carried).T @ flat).reshape(knots, n, n)
         band = []
         for d in range(1, ORDER + 1):
-            weight = jnp.pad(value[:, :-d] * value[:, d:], ((0, 0), (0, d)))
-            band.append((weight.T @ lin.diagonal.reshape(frames, n * n)).reshape(knots, n, n))
-        cross = (value.T @ lin.cross.reshape(frames, n * m)).reshape(knots, n, m)
-        return ArrowSystem(diagonal, jnp.stack(band, 1), cross, lin.corner, value.T @ lin.rhs, lin.corner_rhs)
+            weight = jnp.pad(carried[:, :-d] * carried[:, d:], ((0, 0), (0, d)))
+            band.append((weight.T @ flat).reshape(knots, n, n))
+        return ArrowSystem(diagonal, jnp.stack(band, 1), cross, lin.corner, rhs, lin.corner_rhs)
 
     def _priors(self, window: Window) -> tuple[ChainTerms, Array, Array]:
         """Motion terms, and information and gradient of ranges and weak pose prior, on the control points."""
@@ -233,6 +268,16 @@ class WindowSolver:
         motion = motion_prior(window.control, spacing, self._jerk_std, self._acceleration_std)
         terms = pose_terms(window.control, spacing, self._lower, self._upper, self.options.limit_std, self._pose_mean, self._pose_std)
         return motion, *terms
+
+    def _slow_precision(self, window: Window) -> Array:
+        """The slow states' prior information at the current estimate."""
+        precision = window.prior.precision
+        if not (self.options.robust_clock and self.layout.n_cameras):
+            return precision
+        clock = np.arange(self.layout.cameras.start + CAMERA_STATES - 1, self.layout.cameras.stop, CAMERA_STATES)
+        deviation = (window.slow - window.prior.mean)[clock]
+        own = precision[clock, clock]
+        return precision.at[clock, clock].set(own / (1 + own * deviation * deviation))
 
     def _keypoint_velocity(self, keypoints: Keypoints, slope: Array) -> Array:
         """(T, K, 3) m/s, from the poses' derivative by u (T, N)."""

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from biomech_fit.core import rotation, spline
+from biomech_fit.core.contact import FLOOR_STATES
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations
@@ -17,16 +18,17 @@ from biomech_fit.core.residuals import CAMERA_STATES, Observations
 
 @dataclass(frozen=True)
 class SlowLayout:
-    """Where the slow states live in their vector: body scales, keypoint offsets, cameras (rotation, centre, clock)."""
+    """Where the slow states live in their vector: body scales, keypoint offsets, cameras (rotation, centre, clock), floor."""
 
     n_scales: int
     n_keypoints: int
     n_cameras: int
     """Cameras whose states are estimated: all or none."""
+    has_floor: bool = False
 
     @property
     def size(self) -> int:
-        return self.n_scales + 3 * self.n_keypoints + CAMERA_STATES * self.n_cameras
+        return self.floor.stop
 
     @property
     def scales(self) -> slice:
@@ -38,7 +40,11 @@ class SlowLayout:
 
     @property
     def cameras(self) -> slice:
-        return slice(self.n_scales + 3 * self.n_keypoints, self.size)
+        return slice(self.offsets.stop, self.offsets.stop + CAMERA_STATES * self.n_cameras)
+
+    @property
+    def floor(self) -> slice:
+        return slice(self.cameras.stop, self.cameras.stop + FLOOR_STATES * self.has_floor)
 
 
 class SlowPrior(NamedTuple):
@@ -80,6 +86,8 @@ class Window(NamedTuple):
     observed: Observations
     cameras: CameraArrays
     """The rig as loaded; data, so that one compiled solver serves every calibration."""
+    up: Array
+    """(3, 3) the floor's frame as rows: two horizontal axes and the vertical."""
     slow: Array
     """(M,)"""
     prior: SlowPrior
@@ -94,23 +102,23 @@ def empty_window(
     size = ORDER * n + m
     head = Head(np.zeros((size, size)), np.zeros(size), np.concatenate([np.tile(x, ORDER), slow]).astype(float))
     count = len(cameras.focal)
-    observed = Observations(
-        np.zeros((frames, count, keypoints, 2), np.float32), np.zeros((frames, count, keypoints), np.float32), np.zeros((frames, count), np.float32)
-    )
+    shapes = (frames, count, keypoints, 2), (frames, count, keypoints), (frames, count), (frames,)
+    observed = Observations(*(np.zeros(shape, np.float32) for shape in shapes))
     prior = SlowPrior(*(np.float32(a) for a in prior))
     control = np.tile(np.float32(x), (knots, 1))
     none = np.zeros(frames, np.float32)
     own = CameraArrays(*(np.array(a) for a in cameras))
-    return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, own, np.float32(slow), prior, head)
+    up = np.eye(3, dtype=np.float32)
+    return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, own, up, np.float32(slow), prior, head)
 
 
-def append(window: Window, uv: Array, information: Array, delay: Array, u: Array) -> Window:
+def append(window: Window, uv: Array, information: Array, delay: Array, share: Array, u: Array) -> Window:
     """Take a new frame at u and drop the oldest slot."""
 
     def push(old: Array, new: Array) -> Array:
         return jnp.concatenate([old[1:], new[None]])
 
-    observed = Observations(*(push(a, b) for a, b in zip(window.observed, (uv, information, delay), strict=True)))
+    observed = Observations(*(push(a, b) for a, b in zip(window.observed, (uv, information, delay, share), strict=True)))
     return window._replace(u=push(window.u, u), valid=push(window.valid, jnp.ones((), window.valid.dtype)), observed=observed)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.contact import ContactNoise
 from biomech_fit.core.gauge import rig_gauge
 from biomech_fit.core.initial import PoseStarter
 from biomech_fit.core.projection import camera_arrays, lens_flags
@@ -23,6 +24,7 @@ from biomech_fit.core.solver import SolverOptions, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
 from biomech_fit.core.window import ORDER, SlowPrior, Window, empty_window
 from biomech_fit.stream.association import Views
+from biomech_fit.stream.noise import DetectorNoise
 
 KNOT_SPACING_S = 1 / 30
 START_WIDEN = 8.0
@@ -32,6 +34,9 @@ MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
 START_HOLD, START_HOLD_S = 25.0, 1.0
 """Information of the cameras' prior is this many times larger in the first second of a rig that has seen nobody yet."""
+CONTACT_MEMORY_S = 0.05
+"""What is wrong with a resting foot's model stays so for about this long: so many seconds count as one sample."""
+FLOOR_HEIGHT_STD_M, FLOOR_SLOPE_STD = 3.0, 0.01
 _PINNED = 1e8
 """Prior information that holds a state where it is."""
 _SUBJECT_FLOOR = 1e-4
@@ -52,7 +57,7 @@ class SlowEstimate:
     """(M, M)"""
 
 
-def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera], backend: str) -> SolverOptions:
+def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera], has_feet: bool, backend: str) -> SolverOptions:
     """Sizes and constants for a rig at a frame rate."""
     lag = round(config.window.lag_s * frame_rate_hz)
     frames = max(config.window.frames, lag + 4)
@@ -66,6 +71,11 @@ def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera
         spacing_s=spacing,
         leaving_frames=min(2 * per_interval, frames),
         refine_cameras=config.refine.cameras or config.refine.clock,
+        robust_clock=config.refine.clock,
+        contact=ContactNoise(config.contact.speed_std_m_s, config.contact.speed_limit_m_s, config.contact.height_std_m, config.contact.height_limit_m)
+        if config.contact.use and has_feet
+        else None,
+        contact_samples=1 / (frame_rate_hz * CONTACT_MEMORY_S),
         kernel=config.noise.robust_kernel,
         kernel_scale=config.noise.robust_scale,
         jerk_scale=config.motion.jerk_scale,
@@ -86,13 +96,14 @@ class PersonTracker:
     def __init__(self, body: BodyModel, mapped: np.ndarray, cameras: list[Camera], config: FitConfig, frame_rate_hz: float, device: jax.Device):
         self.body, self.mapped, self.cameras, self.config = body, mapped, cameras, config
         self._device = device
-        self.options = solver_options(config, frame_rate_hz, cameras, device.platform)
+        self.options = solver_options(config, frame_rate_hz, cameras, bool(body.foot_points), device.platform)
         with jax.default_device(device):
             self.solver = _shared_solver(body, len(cameras), self.options)
             self._starter = _shared_starter(body)
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
+        self.noise = DetectorNoise(config.noise, len(cameras), self.layout.n_keypoints)
         self._prior = self._static_prior()
         self.forget()
 
@@ -112,6 +123,8 @@ class PersonTracker:
             one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] if refine.cameras else np.full(6, _PINNED)
             one = np.r_[one, clock**-2 if refine.clock else _PINNED]
             precision[layout.cameras, layout.cameras] = np.diag(np.tile(one, layout.n_cameras)) + rig_gauge(self.cameras, one)
+        if layout.has_floor:
+            precision[layout.floor, layout.floor] = np.diag([FLOOR_HEIGHT_STD_M**-2, FLOOR_SLOPE_STD**-2, FLOOR_SLOPE_STD**-2])
         return SlowPrior(np.zeros(layout.size), precision)
 
     def set_subject(self, scales: np.ndarray, offsets: np.ndarray, covariance: np.ndarray) -> None:
@@ -146,12 +159,30 @@ class PersonTracker:
         else:
             self._cameras_released = False
         self.slow = SlowEstimate(mean, covariance)
+        self._floor_known = False
         self.drop()
+
+    def cameras_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (7 C,) and information of the cameras' states before anybody was seen."""
+        part = self.layout.cameras
+        return self._prior.mean[part], self._prior.precision[part, part]
+
+    def take_cameras(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        """Begin with what others have found of the cameras' states (7 C,)."""
+        part = self.layout.cameras
+        self.slow.mean[part], self.slow.covariance[part, part] = mean, covariance
+        self._cameras_released = True
+
+    @property
+    def template(self) -> np.ndarray:
+        """(K, 3) m: the model's keypoints at rest."""
+        return self._starter.template
 
     def drop(self) -> None:
         """Drop the pose, keep the slow states for the next start."""
         self.window: Window | None = None
         self._seen: deque[Seen | None] = deque([None] * self.options.frames, maxlen=self.options.frames)
+        self._views: deque[Views] = deque(maxlen=self.options.frames)
         self._pixels: list[tuple[int, np.ndarray]] = []
         self.frames = 0
 
@@ -174,11 +205,11 @@ class PersonTracker:
         options = self.options
         return empty_window(options.knots, options.frames, x, reference, camera_arrays(self.cameras), self.layout.n_keypoints, self._prior, slow)
 
-    def corrected_cameras(self) -> list[Camera]:
-        """The cameras with the corrections estimated so far."""
+    def corrected_cameras(self, states: np.ndarray | None = None) -> list[Camera]:
+        """The cameras with the corrections estimated so far, or with others' `states` (7 C,)."""
         if not self.layout.n_cameras:
             return list(self.cameras)
-        states = self.slow.mean[self.layout.cameras].reshape(-1, CAMERA_STATES)
+        states = (self.slow.mean[self.layout.cameras] if states is None else states).reshape(-1, CAMERA_STATES)
         out = []
         for camera, state in zip(self.cameras, states, strict=True):
             rotation = rotation_vector_matrix(state[:3]) @ camera.rotation
@@ -199,6 +230,8 @@ class PersonTracker:
             slow = self.slow.mean.copy()
             if np.allclose(slow[self.layout.scales], self._prior.mean[self.layout.scales]) and not self._prior.mean[self.layout.scales].any():
                 slow[self.layout.scales] = found.scales if self.config.refine.scales else 0.0
+            if self.layout.has_floor and not self._floor_known:
+                slow[self.layout.floor.start] = found.soles[:, 2].min()
             window = self._empty(found.x, found.reference, slow)
             if not self._cameras_released:
                 window = window._replace(prior=_float32(self._held_prior()))
@@ -225,24 +258,25 @@ class PersonTracker:
                 self._start_ns += round(self._spacing_ns)
                 u = (stamp_ns - self._start_ns) / self._spacing_ns
             used = views.confidence > 0
-            noise = self.config.noise
-            information = np.where(used, views.confidence**noise.confidence_power, 0.0) / noise.pixel_sigma_px**2
-            if noise.correlation_time_s > 0:
-                information = information / (1 + 2 * noise.correlation_time_s * self._rate_hz())
+            information, share = self.noise.information(views.confidence), self.noise.share(self._step_s())
             if iterations is None:
                 iterations = self.config.window.iterations if self.frames >= self.options.frames else max(GROWING_ITERATIONS, self.config.window.iterations)
             if not self._cameras_released and self.frames >= START_HOLD_S * self._frame_rate_hz:
                 self.window, self._cameras_released = self.window._replace(prior=_float32(self._prior)), True
             self._seen.append(self._describe(stamp_ns, status, views))
+            self._views.append(views)
             self.frames += 1
             late = self.options.frames - 1 - self.lag_frames
-            self.window, result = self._advance(np.where(used[..., None], views.xy, 0.0), information, delay_s, u, late, iterations, widen)
+            self.window, result = self._advance(np.where(used[..., None], views.xy, 0.0), information, delay_s, share, u, late, iterations, widen)
         if not (np.isfinite(result.frames.x).all() and np.isfinite(result.slow).all()):
             # The slow states are kept as they were before this frame.
             self.drop()
             return None, None, result
-        self.slow = SlowEstimate(np.asarray(result.slow, float), np.asarray(result.slow_covariance, float))
+        self.slow, self._floor_known = SlowEstimate(np.asarray(result.slow, float), np.asarray(result.slow_covariance, float)), True
         self._pixels = [*self._pixels[-1:], (stamp_ns, result.frames.uv[0])]
+        if (seen := self._seen[late]) is not None and seen.stamp_ns >= self._start_ns:
+            settled = self._views[-1 - self.lag_frames]
+            self.noise.observe(seen.stamp_ns, settled.xy - result.frames.uv[1], settled.confidence)
         newest = self._estimate(result, 0, self._seen[-1], stamp_ns)
         assert newest is not None
         return newest, self._estimate(result, 1, self._seen[late], stamp_ns), result
@@ -259,7 +293,7 @@ class PersonTracker:
             if seen is None:
                 continue
             with jax.default_device(self._device):
-                self.window, result = self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), -1.0, slot, 1, 1.0)
+                self.window, result = self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, -1.0, slot, 1, 1.0)
             estimate = self._estimate(result, 1, seen, newest_ns)
             if estimate is not None and np.isfinite(estimate.position).all():
                 out.append(estimate)
@@ -291,23 +325,24 @@ class PersonTracker:
             others = [pool.submit(shift), pool.submit(find)]
             with jax.default_device(self._device):
                 self.window = self._empty(*pose)
-                self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), self.options.knots - 3.5, 0, 1, 1.0)
+                self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, self.options.knots - 3.5, 0, 1, 1.0)
             for other in others:
                 other.result()
         self.drop()
 
     # --- small parts --------------------------------------------------------------------------------------------------------------------------------
 
-    def _advance(self, xy, information, delay_s, u: float, late: int, iterations: int, widen: float) -> tuple[Window, Result]:
+    def _advance(self, xy, information, delay_s, share: float, u: float, late: int, iterations: int, widen: float) -> tuple[Window, Result]:
         f32 = np.float32
         window, result = self.solver.advance(
-            self.window, f32(xy), f32(information), f32(delay_s), f32(u), np.int32(late), np.int32(iterations), f32(widen)
+            self.window, f32(xy), f32(information), f32(delay_s), f32(share), f32(u), np.int32(late), np.int32(iterations), f32(widen)
         )
         return window, jax.device_get(result)
 
-    def _rate_hz(self) -> float:
+    def _step_s(self) -> float:
+        """Time from the frame before the newest to the newest."""
         seen = [s.stamp_ns for s in list(self._seen)[-2:] if s is not None]
-        return 1e9 / max(seen[1] - seen[0], 1) if len(seen) == 2 else 1 / self.options.spacing_s
+        return max(seen[1] - seen[0], 1) * 1e-9 if len(seen) == 2 else 1 / self._frame_rate_hz
 
     def _describe(self, stamp_ns: int, status: Status, views: Views) -> Seen:
         names = [camera.name for camera in self.cameras]

@@ -47,6 +47,7 @@ def test_information_is_what_opencv_says(kernel: str) -> None:
     delay = rng.uniform(-0.01, 0.01, (T, C))
     information = rng.uniform(0.02, 0.1, (T, C, K))
     information[0, 1, 2] = 0.0
+    share = np.array([1.0, 0.4])
 
     def pixels(t: int, c: int, k: int, point: np.ndarray, state: np.ndarray) -> np.ndarray:
         camera = moved([cameras[c]], state[None])[0]
@@ -58,13 +59,13 @@ def test_information_is_what_opencv_says(kernel: str) -> None:
         rig = corrected_cameras(camera_arrays(cameras, jnp.float64), jnp.asarray(states[:, :6]))
         point, camera, error, cost = jax.jit(
             lambda p, v, o: reprojection(p, v, rig, make_lens(True, False), jnp.asarray(states[:, 6]), o, robust.KERNELS[kernel], jnp.asarray(4.0))
-        )(points, velocity, Observations(jnp.asarray(observed), jnp.asarray(information), jnp.asarray(delay)))
+        )(points, velocity, Observations(jnp.asarray(observed), jnp.asarray(information), jnp.asarray(delay), jnp.asarray(share)))
         residual = observed - uv
         np.testing.assert_allclose(error, np.linalg.norm(residual, axis=-1), atol=1e-6)
         squared = (residual**2).sum(-1) * information
         costs, weights = robust.KERNELS[kernel](jnp.asarray(squared), jnp.asarray(4.0))
-        np.testing.assert_allclose(cost, np.sum(costs), rtol=1e-9)
-        weight = np.asarray(weights) * information
+        np.testing.assert_allclose(cost, np.sum(costs * share[:, None, None]), rtol=1e-9)
+        weight = np.asarray(weights) * information * share[:, None, None]
     matrix, vector = np.zeros((T, K, 3, 3)), np.zeros((T, K, 3))
     for t in range(T):
         for c in range(C):
@@ -104,7 +105,7 @@ def test_what_is_not_seen_says_nothing_and_breaks_nothing() -> None:
     points[0, 2] = cameras[0].centre  # in its very centre
     information = np.zeros((1, C, K))
     information[0, 0, :3] = 0.1
-    observed = Observations(jnp.full((1, C, K, 2), 1e6, jnp.float32), jnp.asarray(information, jnp.float32), jnp.zeros((1, C)))
+    observed = Observations(jnp.full((1, C, K, 2), 1e6, jnp.float32), jnp.asarray(information, jnp.float32), jnp.zeros((1, C)), jnp.ones(1))
     f32 = jnp.float32
     point, camera, error, cost = reprojection(
         jnp.asarray(points, f32), jnp.zeros((1, K, 3)), camera_arrays(cameras), make_lens(True, False), jnp.zeros(C), observed, robust.geman_mcclure, f32(4)

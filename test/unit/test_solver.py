@@ -85,16 +85,16 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         for i in range(count):
             while u[i] - moved >= chosen.knots - 3:
                 window, moved = sliding.shift(window), moved + 1
-            args = (uv[i], information[i], delay[i], jnp.asarray(u[i] - moved))
+            args = (uv[i], information[i], delay[i], one, jnp.asarray(u[i] - moved))
             window, result = sliding.advance(window, *args, jnp.asarray(late), jnp.asarray(8), one)
         assert moved == shifts and np.all(np.asarray(window.u)[np.asarray(window.valid) > 0] >= 0)
 
         whole = solver_of(body, cameras, replace(chosen, frames=count, knots=chosen.knots + shifts))
         batch = fresh(chosen.knots + shifts, count)
         for i in range(count - 1):
-            batch = append(batch, uv[i], information[i], delay[i], jnp.asarray(u[i]))
+            batch = append(batch, uv[i], information[i], delay[i], one, jnp.asarray(u[i]))
         slot = jnp.asarray(late + count - chosen.frames)
-        _, best = whole.advance(batch, uv[-1], information[-1], delay[-1], jnp.asarray(u[-1]), slot, jnp.asarray(40), one)
+        _, best = whole.advance(batch, uv[-1], information[-1], delay[-1], one, jnp.asarray(u[-1]), slot, jnp.asarray(40), one)
     for name in ("x", "velocity", "keypoints", "joint_centres"):
         np.testing.assert_allclose(getattr(result.frames, name), getattr(best.frames, name), atol=1e-6)
     np.testing.assert_allclose(result.slow, best.slow, atol=1e-7)
@@ -126,7 +126,7 @@ def test_the_normal_equations_are_the_derivatives_of_the_cost() -> None:
         control = 0.2 * rng.standard_normal((knots, n)) + np.r_[0, 0, 1, np.zeros(n - 3)]
         window = empty_window(knots, 4, control[0], np.eye(3), camera_arrays(cameras, jnp.float64), 4, prior_of(solver, 3), slow)
         window = window._replace(control=control, u=np.array([0.1, 0.6, 1.2, 1.9]), valid=np.array([0.0, 1.0, 1.0, 1.0]))
-        window = window._replace(observed=window.observed._replace(information=rng.uniform(0.1, 1, (4, 3, 4))))
+        window = window._replace(observed=window.observed._replace(information=rng.uniform(0.1, 1, (4, 3, 4)), share=np.ones(4)))
         window = converted(window, jnp.float64)
         x, _ = poses_at(window)
         predicted = solver._readout(window, jnp.asarray(1), _nothing(solver, 2)).uv  # frames 3 and 1
@@ -203,7 +203,7 @@ class Scene:
             while u - moved >= 5:
                 window, moved = solver.shift(window), moved + 1
             steps, wide = (20, widen) if i == 0 else (3, 1.0)
-            window, result = solver.advance(window, f32(uv[i]), f32(information[i]), f32(np.zeros(c)), f32(u - moved), np.int32(9), np.int32(steps), f32(wide))
+            window, result = solver.advance(window, f32(uv[i]), f32(information[i]), f32(np.zeros(c)), f32(1), f32(u - moved), np.int32(9), np.int32(steps), f32(wide))
             results.append(jax.device_get(result))
         return window, results
 
@@ -250,7 +250,7 @@ def test_the_window_is_only_solved_again_when_no_frame_comes(scene: Scene, robus
     window, _ = scene.run(robust, scene.uv, np.full(scene.uv.shape[:-1], 1 / 16), scene.path[0])
     before = jax.device_get(window)
     f32, (c, k) = np.float32, scene.uv.shape[1:3]
-    again, result = robust.advance(window, np.full((c, k, 2), 9, f32), np.ones((c, k), f32), np.zeros(c, f32), f32(-1), np.int32(4), np.int32(1), f32(1))
+    again, result = robust.advance(window, np.full((c, k, 2), 9, f32), np.ones((c, k), f32), np.zeros(c, f32), f32(1), f32(-1), np.int32(4), np.int32(1), f32(1))
     np.testing.assert_array_equal(again.u, before.u)
     for new, old in zip(again.observed, before.observed, strict=True):
         np.testing.assert_array_equal(new, old)
@@ -278,7 +278,7 @@ def test_the_dense_solver_fits_in(scene: Scene, robust: WindowSolver) -> None:
     dense = solver_of(scene.body, scene.cameras, replace(robust.options, linear_solver="dense"))
     window = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, 7, prior_of(dense), np.zeros(dense.layout.size))
     f32 = np.float32
-    frame = (f32(scene.uv[0]), f32(np.ones((4, 7))), f32(np.zeros(4)), f32(4.5), np.int32(9), np.int32(1), f32(1))
+    frame = (f32(scene.uv[0]), f32(np.ones((4, 7))), f32(np.zeros(4)), f32(1), f32(4.5), np.int32(9), np.int32(1), f32(1))
     shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), jax.eval_shape(s._advance, window, *frame)) for s in (robust, dense)]
     assert shapes[0] == shapes[1]
 

@@ -23,8 +23,8 @@ def start(rng: np.random.Generator) -> Window:
     return empty_window(KNOTS, FRAMES, rng.standard_normal(N), np.eye(3), camera_arrays(ring(C)), K, prior, rng.standard_normal(M))
 
 
-def frame(value: float) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return jnp.full((C, K, 2), value), jnp.full((C, K), value), jnp.full(C, value)
+def frame(value: float) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    return jnp.full((C, K, 2), value), jnp.full((C, K), value), jnp.full(C, value), jnp.asarray(value)
 
 
 def test_layout_covers_every_state_once() -> None:
