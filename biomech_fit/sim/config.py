@@ -19,6 +19,8 @@ class SimConfig:
     frame_rate_hz: float = setting(60.0, "Frames per second of each camera.", unit="Hz", low=5.0, high=500.0)
     keypoint_set: str = setting("halpe_26", "Keypoint set of the simulated detector: a name or a YAML file.")
 
+    people: int = setting(1, "Number of people who walk about; their ways cross, and the order in which a camera names them is random.", low=1, high=8)
+
     # The walk.
     path: str = setting(
         "shuttle",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.sim.cameras import camera_rig, perturbed
 from biomech_fit.sim.config import SimConfig
+from biomech_fit.sim.crowd import DELAY_S, Place, placed, plan_places, together
 from biomech_fit.sim.detector import Detections, detect, hidden_points
 from biomech_fit.sim.fault_plan import EXTRA_PAUSE_S, MEAN_LENGTH_S, plan_faults
-from biomech_fit.sim.faults import Away, Fault, any_active, clock_step, faults_of, lag, of_camera, places
-from biomech_fit.sim.path import plan_course
+from biomech_fit.sim.faults import Away, Fault, Stranger, any_active, clock_step, faults_of, lag, of_camera, places
+from biomech_fit.sim.path import Course, plan_course
 from biomech_fit.sim.subject import Subject, body_points, random_subject
 from biomech_fit.sim.walker import Motion, WalkStyle, build_motion
 
@@ -72,7 +73,10 @@ class Simulation:
     """As they stand at the end; another place for a tripod that was moved."""
     faults: tuple[Fault, ...]
     detections: list[Detections]
+    """Of all people; `truth`, `subject` and `motion` are the first one's."""
     truth: Truth
+    others: tuple[Simulation, ...] = ()
+    """The other people, each as if alone."""
 
     def packets(self) -> Iterator[KeypointPacket]:
         """All packets that arrived, in the order of their arrival (cameras in their order within a frame)."""
@@ -101,14 +105,42 @@ def simulate(config: SimConfig | None = None, *, part: int = 0, faults: Sequence
     config = config or SimConfig()
     validate(config)
     _check(config)
-    keypoint_set = load_keypoint_set(config.keypoint_set)
-    body = load_body_model(None, keypoint_set)
-    # One stream of random numbers per part: a knob of the detector does not change the person or the walk.
+    if config.people == 1:
+        return _one(config, part, faults, 0, None)
+    courses = [_course(config, _seeds(config, part, i)[1]) for i in range(config.people)]
+    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(7, part)))
+    people = [_one(config, part, faults, i, place) for i, place in enumerate(plan_places(courses, rng, config.seconds))]
+    detections = []
+    for c, camera in enumerate(people[0].true_cameras):
+        capsules = [_capsules(p.body, p.truth.joint_centres) for p in people]
+        hidden = [
+            np.any([hidden_points(camera, p.truth.keypoints, other) for q, other in enumerate(capsules) if q != i], axis=0) for i, p in enumerate(people)
+        ]
+        detections.append(together([p.detections[c] for p in people], hidden, config.sigma_px, rng))
+    return replace(people[0], detections=detections, others=tuple(people[1:]))
+
+
+def _seeds(config: SimConfig, part: int, person: int) -> list[np.random.SeedSequence]:
+    """One stream of random numbers per part of the simulation: a knob of the detector does not change the person or the walk.
+
+    0 body, 1 course, 2 style, 3 cameras, 4 calibration, 5 detector, 6 faults. Another `part` has another walk, another `person` another body too.
+    """
     seeds = np.random.SeedSequence(config.seed).spawn(7)
     if part:
         for k in (1, 2, 5, 6):
             seeds[k] = np.random.SeedSequence(config.seed, spawn_key=(k, part))
-    streams = [np.random.default_rng(s) for s in seeds]
+    if person:
+        for k in (0, 1, 2, 5):
+            seeds[k] = np.random.SeedSequence(config.seed, spawn_key=(k, part, person))
+    return seeds
+
+
+def _one(config: SimConfig, part: int, faults: Sequence[Fault], person: int, place: Place | None) -> Simulation:
+    """One person alone before the cameras; `place` where there are others."""
+    keypoint_set = load_keypoint_set(config.keypoint_set)
+    body = load_body_model(None, keypoint_set)
+    seeds = _seeds(config, part, person)
+    streams = [np.random.default_rng(seed) for seed in seeds]
     subject = random_subject(
         body,
         streams[0],
@@ -118,7 +150,8 @@ def simulate(config: SimConfig | None = None, *, part: int = 0, faults: Sequence
         joint_offset_m=1e-3 * config.joint_offset_mm,
         keypoint_offset_m=1e-3 * config.keypoint_offset_mm,
     )
-    motion = _walk(config, subject, streams[1], streams[2])
+    course = _course(config, seeds[1])
+    motion = _walk(config, subject, course if place is None else placed(course, place), streams[2])
     true_cameras = camera_rig(
         streams[3],
         config.cameras,
@@ -138,6 +171,8 @@ def simulate(config: SimConfig | None = None, *, part: int = 0, faults: Sequence
     for fault in faults:
         if fault.camera >= config.cameras:
             raise InputError(f"The fault '{fault.kind}' is of camera {fault.camera}; the {config.cameras} cameras are numbered from 0 to {config.cameras - 1}.")
+    if person:
+        faults = tuple(fault for fault in faults if not isinstance(fault, Away | Stranger))
     truth = _truth(body, subject, motion, time, config.cameras, ~any_active(faults, Away, time))
     detections, final_cameras = [], []
     for c, (stream, fault_stream) in enumerate(zip(streams[5].spawn(config.cameras), streams[6].spawn(config.cameras), strict=True)):
@@ -169,12 +204,13 @@ def _check(config: SimConfig) -> None:
         raise InputError("standing is above 0 on a treadmill, which does not stop; choose another path, or standing 0.")
 
 
-def _walk(config: SimConfig, subject: Subject, course_rng: np.random.Generator, style_rng: np.random.Generator) -> Motion:
-    course = plan_course(
-        course_rng,
+def _course(config: SimConfig, seed: np.random.SeedSequence) -> Course:
+    """The planned way; with several people longer than the recording, so that it can begin anywhere on it."""
+    return plan_course(
+        np.random.default_rng(seed),
         path=config.path,
         start_s=-MARGIN_S,
-        end_s=config.seconds + MARGIN_S,
+        end_s=config.seconds + MARGIN_S + (DELAY_S if config.people > 1 else 0.0),
         speed_m_s=config.speed_m_s,
         cadence_steps_min=config.cadence_steps_min,
         cadence_variability=config.cadence_variability,
@@ -184,6 +220,9 @@ def _walk(config: SimConfig, subject: Subject, course_rng: np.random.Generator, 
         stop_for_s=config.stop_for_s,
         standing_s=config.standing,
     )
+
+
+def _walk(config: SimConfig, subject: Subject, course: Course, style_rng: np.random.Generator) -> Motion:
     style = WalkStyle(
         step_width_m=config.step_width_m,
         toe_out_rad=float(np.deg2rad(config.toe_out_deg)),

@@ -52,6 +52,8 @@ def write(simulation: Simulation, folder: str | Path, *, bag: bool = False, prog
     if bag:
         write_bag_recording(folder / "bag", simulation.cameras, simulation.keypoint_set, counted())
     write_truth(simulation, folder)
+    for number, person in enumerate(simulation.others, 2):
+        write_truth(person, folder / "people" / str(number))
     # The true calibration lies one level deeper, where no reader takes it for the recording's.
     write_calibration(folder / "truth" / "Calib_true.toml", simulation.final_cameras)
     return folder
