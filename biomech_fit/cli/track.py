@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
     """Options that say what is fitted and how."""
-    parser.add_argument("--subject", metavar="S.yaml", type=Path, help="a known body (subject.yaml of an earlier run)")
+    parser.add_argument("--subject", metavar="S.yaml", type=Path, help="a known body: subject.yaml of an earlier run, e.g. of a static trial")
     parser.add_argument("--model", metavar="M", help="body model: a name, a YAML or an MJCF with a YAML beside it (default: the built-in body)")
     parser.add_argument("--calibration", metavar="C", type=Path, help="calibration file or folder (default: found with the recording)")
     parser.add_argument("--no-refine-cameras", action="store_true", help="take the calibration as it is")
@@ -79,14 +79,16 @@ def run(args: argparse.Namespace) -> int:
     estimate = pipeline.subject()
     if not estimate.frames:
         raise InputError(f"No person could be tracked in '{args.recording}': {_why(pipeline)}")
-    for notice in recording.notices:
+    partly = subject.notice(recording.keypoint_set.name) if subject else None
+    notices = [*recording.notices, *([partly] if partly else [])]
+    for notice in notices:
         print(notice, file=sys.stderr)
     result = collector.result(
         pipeline.calibration(),
         estimate,
         recording.frame_rate_hz,
         wall_s,
-        notices=list(recording.notices),
+        notices=notices,
         source=args.recording.name,
         subject=estimate.name,
         version=version(),

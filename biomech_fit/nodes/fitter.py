@@ -73,7 +73,7 @@ class FitterNode(LifecycleNode):
         try:
             self.settings = parameters.read(self, FitterNodeConfig())
             setup = load_setup(self.settings)
-            for notice in setup.calibration.notices:
+            for notice in setup.notices:
                 self.get_logger().warning(notice)
             inputs = KeypointInputs(self, setup, self.diagnostics)
             self.get_logger().info(f"Compiling for {len(setup.cameras)} cameras, {len(setup.keypoint_set)} keypoints, {setup.config.window.frames} frames.")
@@ -87,15 +87,15 @@ class FitterNode(LifecycleNode):
             self.get_logger().error(f"The fit could not be set up: {type(error).__name__}: {error}")
             return FAILURE
         self._setup, self._inputs, self._pipeline, self._outputs = setup, inputs, pipeline, outputs
-        self._triggers = FitterServices(self, setup, lambda: self._worker, lambda: self.get_parameter("save_directory").value, outputs.restart)
+        self._triggers = FitterServices(self, setup, lambda: self._worker, outputs)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        assert self._outputs is not None and self._inputs is not None and self._setup is not None
+        assert self._outputs is not None and self._inputs is not None and self._setup is not None and self._triggers is not None
         outcome = super().on_activate(state)
         poll_s = min(0.25 * self._setup.config.stream.deadline_s, 0.02)
         self._worker = FitWorker(
-            self._pipeline, self._now_ns, self._outputs.results, self.diagnostics.problem, poll_s=poll_s, max_wait_s=self.settings.max_wait_s
+            self._pipeline, self._now_ns, self._triggers.results, self.diagnostics.problem, poll_s=poll_s, max_wait_s=self.settings.max_wait_s
         )
         self._worker.start()
         self._outputs.restart()
@@ -171,14 +171,14 @@ class FitterNode(LifecycleNode):
         self._slow = self._worker.call(self._slow_in_worker)
 
     def _slow_in_worker(self) -> None:
-        worker, outputs, pipeline = self._worker, self._outputs, self._pipeline
-        if worker is None or outputs is None or pipeline is None:
+        worker, outputs, pipeline, triggers = self._worker, self._outputs, self._pipeline, self._triggers
+        if worker is None or outputs is None or pipeline is None or triggers is None:
             return
         try:
             outputs.slow(pipeline.calibration(), pipeline.subject())
         except Exception as error:
             self.diagnostics.problem("estimates", f"Calibration and subject could not be published: {type(error).__name__}: {error}", "error")
-        rows = [throughput(worker, outputs, self.diagnostics), *pipeline.diagnostics()]
+        rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics()]
         self._diagnostics_publisher.publish(self.diagnostics.message(self._now_ns(), rows))
 
 

@@ -29,6 +29,12 @@ class FitSetup:
     subject: Subject | None
     subject_name: str
 
+    @property
+    def notices(self) -> list[str]:
+        """What is odd about the files, in sentences."""
+        notice = self.subject.notice(self.keypoint_set.name) if self.subject else None
+        return [*self.calibration.notices, *([notice] if notice else [])]
+
 
 def load_setup(settings: FitterNodeConfig) -> FitSetup:
     """Reads the files that the parameters name. Raises InputError naming the parameter or file that is wrong."""

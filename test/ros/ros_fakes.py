@@ -43,6 +43,7 @@ class FakePipeline:
         self.setup = setup
         self.compiled = False
         self.resets = 0
+        self.subjects: list = []
         self.fail_next = False
         self.packets: list[KeypointPacket] = []
         self.nan_next = False
@@ -74,6 +75,12 @@ class FakePipeline:
     def reset(self, subject: bool = False) -> None:
         self.resets += 1
         self._make()
+
+    def set_subject(self, subject) -> list[FrameResult]:
+        """As the real one it gives out what the lag held back: here one frame."""
+        self.subjects.append(subject)
+        late = standing(self.setup.body, self.stamp_ns - 4 * PERIOD_NS, lag_s=0.08)
+        return [FrameResult(late.stamp_ns, Status.OK, None, late, 0.0)]
 
     def _result(self, frame) -> FrameResult:
         self.frames += 1

@@ -288,6 +288,48 @@ def test_services(rig, tmp_path):
     assert not rig.call("save_subject").success
 
 
+def test_a_subject_trial_counts_good_frames_and_fixes_the_body(calibration, tmp_path):
+    """0.5 s of frames 20 ms apart, with one camera alone for a while in the middle: only good frames one after the other count."""
+    with ros() as (context, add, spin_until):
+        rig = Rig(context, add, spin_until, calibration, fit_subject_s=0.5, subject_name="Ada", save_directory=str(tmp_path))
+        rig.activate()
+        rig.frames(2)
+        assert any("estimated while the person moves" in s for s in rig.sentences())
+        resets = rig.pipeline.resets
+        answer = rig.call("fit_subject")
+        assert answer.success and "0.5 s" in answer.message and rig.pipeline.resets == resets + 1
+        rig.frames(11)
+        assert rig.spin_until(lambda: any("0.2 of 0.5 s of good frames" in s for s in rig.sentences()))
+        assert "0.2 of 0.5 s" in rig.call("save_subject").message
+        rig.frames(12, CAMERAS[:1])
+        rig.frames(15)
+        assert not rig.pipeline.subjects
+        rig.frames(2)
+        assert rig.spin_until(lambda: rig.pipeline.subjects)
+        subject = rig.pipeline.subjects[0]
+        assert subject.name == "Ada" and set(subject.keypoint_offsets) <= set(SET.names)
+        assert rig.spin_until(lambda: any("known from a trial of 0.5 s" in s for s in rig.sentences()))
+        assert any(s.lag_s == pytest.approx(0.08) for s in rig.got["body_state_smoothed"])
+        rig.frames(3)
+        assert len(rig.pipeline.subjects) == 1
+
+
+def test_saved_files_take_no_other_ones_place(rig, tmp_path):
+    """A subject.yaml of somebody else and the loaded calibration stay; what this node wrote itself is renewed."""
+    for name in ("subject.yaml", "calibration.toml"):
+        (tmp_path / name).write_text("of somebody else")
+    rig.activate()
+    rig.frames(2)
+    rig.node.set_parameters([Parameter("save_directory", value=str(tmp_path))])
+    for _ in range(2):
+        assert rig.call("save_subject").message.endswith("subject_2.yaml")
+        assert rig.call("save_calibration").message.endswith("calibration_2.toml")
+    assert (tmp_path / "subject.yaml").read_text() == (tmp_path / "calibration.toml").read_text() == "of somebody else"
+    rig.node.set_parameters([Parameter("save_overwrites", value=True)])
+    assert rig.call("save_subject").message.endswith("subject.yaml")
+    assert "model: biomech_body" in (tmp_path / "subject.yaml").read_text()
+
+
 def test_a_clock_that_goes_back(calibration):
     with ros() as (context, add, spin_until):
         rig = Rig(context, add, spin_until, calibration, use_sim_time=True)
