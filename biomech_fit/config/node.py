@@ -11,6 +11,13 @@ from biomech_fit.config.setting import group, setting
 
 
 @dataclass(frozen=True)
+class MarkersConfig:
+    """What else is among the markers."""
+
+    ellipsoids: bool = setting(False, "Show how well each keypoint is known: the ellipsoid in which it is with a probability of 95 %.")
+
+
+@dataclass(frozen=True)
 class FitterNodeConfig:
     """fitter_node: keypoints in, joint states out. The settings of the fit are under `fit`."""
 
@@ -29,6 +36,7 @@ class FitterNodeConfig:
     save_overwrites: bool = setting(False, "Saved files may replace those that were there before; otherwise they get a new name (subject_2.yaml).")
     publish_markers: bool = setting(True, "Publish the body, the cameras and the keypoints as markers.")
     marker_rate_hz: float = setting(30.0, "Markers are published at most this often.", unit="Hz", low=0.5, high=1000.0)
+    markers: MarkersConfig = group(MarkersConfig, "What else is among the markers.")
     publish_tf: bool = setting(True, "Publish the pelvis and the cameras on /tf (where tf2_msgs is installed).", restart=True)
     max_wait_s: float = setting(
         1.0,

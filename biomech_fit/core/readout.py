@@ -71,8 +71,9 @@ def pose_estimate(body: BodyModel, mapped: np.ndarray, readout: Readout, index: 
         std[3:6] = np.sqrt(np.maximum(np.diag(angle_covariance), 0.0))
         pelvis_position, pelvis_quat = x[:3], matrix_to_quat(turn)
         qpos = np.concatenate([x[:3], pelvis_quat, x[6:]])
-    keypoints, keypoint_std = (np.full((len(mapped), 3), np.nan) for _ in range(2))
-    keypoints[mapped], keypoint_std[mapped] = readout.keypoints[index], np.sqrt(readout.keypoint_variance[index])
+    keypoints, keypoint_covariance = np.full((len(mapped), 3), np.nan), np.full((len(mapped), 3, 3), np.nan)
+    keypoints[mapped], keypoint_covariance[mapped] = readout.keypoints[index], readout.keypoint_covariance[index]
+    keypoint_std = np.sqrt(np.maximum(np.diagonal(keypoint_covariance, axis1=1, axis2=2), 0.0))
     reprojected = np.full((len(readout.uv[index]), len(mapped), 2), np.nan)
     reprojected[:, mapped] = readout.uv[index]
     counted = seen.confidence >= 0.5
@@ -95,4 +96,5 @@ def pose_estimate(body: BodyModel, mapped: np.ndarray, readout: Readout, index: 
         seen.cameras_used,
         seen.cameras_missing,
         reprojected,
+        keypoint_covariance,
     )

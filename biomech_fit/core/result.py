@@ -22,8 +22,8 @@ class Readout(NamedTuple):
     """(K, 3) m."""
     keypoint_velocity: Array
     """(K, 3) m/s."""
-    keypoint_variance: Array
-    """(K, 3) m^2."""
+    keypoint_covariance: Array
+    """(K, 3, 3) m^2, world axes."""
     joint_centres: Array
     """(J, 3) m."""
     error_px: Array

@@ -339,7 +339,7 @@ class WindowSolver:
         delay, seen = window.observed.delay[slots] + clock, window.observed.uv[slots]
         in_camera = (points.position[:, None] + speed[:, None] * delay[:, :, None, None]) @ jnp.swapaxes(cameras.rotation, -1, -2)[None]
         uv, _, _ = self._lens(cameras, in_camera + cameras.translation[None, :, None])
-        # Keypoint variance: pose and scales jointly, then each keypoint's own offset.
+        # Keypoint covariance: pose and scales jointly, then each keypoint's own offset.
         s, k = layout.n_scales, layout.n_keypoints
         with_scales = solution.pose_slow[:, :, :s]
         corner = jnp.broadcast_to(solution.slow[:s, :s], (2, s, s))
@@ -350,7 +350,9 @@ class WindowSolver:
         own = jnp.concatenate([solution.pose_slow[:, :, layout.offsets], jnp.broadcast_to(solution.slow[:s, layout.offsets], (2, s, 3 * k))], 1)
         own = own.reshape(2, -1, k, 3).transpose(0, 2, 1, 3)
         own_block = solution.slow[layout.offsets, layout.offsets].reshape(k, 3, k, 3)[jnp.arange(k), :, jnp.arange(k)]
-        variance = jnp.sum((moves @ joint[:, None]) * moves, -1) + 2 * jnp.sum((moves @ own) * turn, -1) + jnp.sum((turn @ own_block) * turn, -1)
+        turned = jnp.swapaxes(turn, -1, -2)
+        both = moves @ own @ turned
+        covariance = moves @ joint[:, None] @ jnp.swapaxes(moves, -1, -2) + both + jnp.swapaxes(both, -1, -2) + turn @ own_block @ turned
         centres = self.kinematics.points(poses, scales, body.joint_centre_body, np.float32(body.joint_centre_position))
         return Readout(
             x,
@@ -359,7 +361,7 @@ class WindowSolver:
             solution.pose,
             points.position,
             speed,
-            jnp.maximum(variance, 0.0),
+            covariance,
             centres,
             jnp.linalg.norm(seen - uv, axis=-1),
             uv,

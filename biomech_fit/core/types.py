@@ -94,6 +94,8 @@ class PoseEstimate:
     cameras_missing: tuple[str, ...]
     reprojected_xy: np.ndarray | None = None
     """(C, K, 2) px: `keypoints` through the cameras as estimated at this instant."""
+    keypoint_covariance: np.ndarray | None = None
+    """(K, 3, 3) m^2, world axes; `keypoint_std` is the root of its diagonal."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,9 @@ AXES = (ColorRGBA(r=0.9, g=0.1, b=0.1, a=1.0), ColorRGBA(r=0.1, g=0.75, b=0.1, a
 SEGMENT_RADIUS_M = 0.025
 AXIS_LENGTH_M = 0.08
 FRUSTUM_DEPTH_M = 0.25
+ELLIPSOID_RADIUS = 2.7955
+"""Standard deviations: 95 % of a Gaussian in space lie within (root of chi-squared's 0.95 quantile with 3 degrees of freedom)."""
+SMALLEST_ELLIPSOID_M = 1e-3
 STALE = Duration(nanosec=500_000_000)
 """A body that is no longer updated disappears after this time."""
 
@@ -53,8 +56,8 @@ class BodyMarkers:
         model = scaled_mj_model(self._body, scales)
         self._model, self._data = model, mujoco.MjData(model)
 
-    def array(self, estimate: PoseEstimate) -> MarkerArray:
-        """All markers of one pose."""
+    def array(self, estimate: PoseEstimate, ellipsoids: bool = False) -> MarkerArray:
+        """All markers of one pose; on request with the 95 % ellipsoid of each keypoint."""
         points = estimate.keypoints
         markers = [self._segment(i, name, estimate.joint_centres[a], estimate.joint_centres[b], estimate) for i, (name, a, b) in enumerate(self._segments)]
         spheres = self._marker("keypoints", 0, Marker.SPHERE_LIST, estimate, 0.03)
@@ -68,7 +71,26 @@ class BodyMarkers:
                 lines.points += [point_msg(points[a]), point_msg(points[b])]
                 lines.colors += [side_colour(self._body.keypoint_names[b])] * 2
         markers += [marker for marker in (spheres, lines, self._axes(estimate)) if marker.points or marker.type == Marker.CYLINDER]
-        return MarkerArray(markers=markers)
+        return MarkerArray(markers=[*markers, *(self._ellipsoids(estimate) if ellipsoids else [])])
+
+    def _ellipsoids(self, estimate: PoseEstimate) -> list[Marker]:
+        """Where each keypoint is with a probability of 95 %: spheres, stretched along the axes of its covariance."""
+        markers = []
+        for k, name in enumerate(self._body.keypoint_names):
+            covariance = None if estimate.keypoint_covariance is None else estimate.keypoint_covariance[k]
+            if covariance is None or not (np.isfinite(covariance).all() and np.isfinite(estimate.keypoints[k]).all()):
+                continue
+            marker = self._marker("keypoint_ellipsoids", k, Marker.SPHERE, estimate, 0.0)
+            variance, axes = np.linalg.eigh(covariance)
+            size = np.maximum(2 * ELLIPSOID_RADIUS * np.sqrt(np.maximum(variance, 0.0)), SMALLEST_ELLIPSOID_M)
+            axes[:, 2] *= np.sign(np.linalg.det(axes))
+            marker.scale = Vector3(x=float(size[0]), y=float(size[1]), z=float(size[2]))
+            marker.pose.position = point_msg(estimate.keypoints[k])
+            marker.pose.orientation = quaternion_msg(wxyz_from_matrix(axes))
+            base = side_colour(name)
+            marker.color = ColorRGBA(r=base.r, g=base.g, b=base.b, a=0.3)
+            markers.append(marker)
+        return markers
 
     def _marker(self, namespace: str, number: int, kind: int, estimate: PoseEstimate, size: float) -> Marker:
         marker = Marker(header=header(estimate.stamp_ns, self._frame), ns=namespace, id=number, type=kind, action=Marker.ADD, lifetime=STALE)

@@ -90,7 +90,8 @@ class FitterOutputs:
         if self._settings.publish_markers and (self._last_marker_ns is None or abs(estimate.stamp_ns - self._last_marker_ns) > 0.9 * period_ns):
             self._last_marker_ns = estimate.stamp_ns
             if self._publishers["markers"].get_subscription_count():
-                self._publishers["markers"].publish(self._body_markers.array(estimate))
+                ellipsoids = bool(self._node.get_parameter("markers.ellipsoids").value)
+                self._publishers["markers"].publish(self._body_markers.array(estimate, ellipsoids))
 
     def _publish_state(self, topic: str, estimate: PoseEstimate, result: FrameResult) -> None:
         self._publishers[topic].publish(

@@ -32,7 +32,7 @@ def readout(x: np.ndarray, velocity: np.ndarray, reference: np.ndarray, covarian
         covariance=covariance[None],
         keypoints=rng.standard_normal((1, keypoints, 3)),
         keypoint_velocity=np.zeros((1, keypoints, 3)),
-        keypoint_variance=np.full((1, keypoints, 3), 0.01**2),
+        keypoint_covariance=np.tile(0.01**2 * np.diag([1.0, 4.0, 9.0]), (1, keypoints, 1, 1)),
         joint_centres=rng.standard_normal((1, 3, 3)),
         error_px=np.array([[[3.0] * keypoints, [5.0] * keypoints]]),
         uv=rng.uniform(0, 1000, (1, cameras, keypoints, 2)),
@@ -110,6 +110,8 @@ def test_keypoints_that_the_body_lacks_are_nan_and_only_sure_points_count() -> N
     mapped[2] = False
     x, velocity, reference, covariance = state(1)
     made = pose_estimate(body(), mapped, readout(x, velocity, reference, covariance, 5), 0, seen(5), 0.1)
+    np.testing.assert_allclose(made.keypoint_std[:2], [[0.01, 0.02, 0.03]] * 2)
+    assert made.keypoint_covariance is not None and np.isnan(made.keypoint_covariance[2]).all() and made.keypoint_covariance.shape == (6, 3, 3)
     assert np.isnan(made.keypoints[2]).all() and np.isfinite(np.delete(made.keypoints, 2, 0)).all()
     assert np.isnan(made.reprojected_xy[:, 2]).all() and made.reprojected_xy.shape == (2, 6, 2)
     assert made.reprojection_rms_px == pytest.approx(3.0)  # camera b is unsure throughout

@@ -100,7 +100,7 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(result.slow, best.slow, atol=1e-7)
     for found, wanted in (
         (result.frames.covariance, best.frames.covariance),
-        (result.frames.keypoint_variance, best.frames.keypoint_variance),
+        (result.frames.keypoint_covariance, best.frames.keypoint_covariance),
         (result.slow_covariance, best.slow_covariance),
     ):
         np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(np.asarray(wanted)).max())
@@ -155,6 +155,33 @@ def test_the_normal_equations_are_the_derivatives_of_the_cost() -> None:
     error = np.abs(np.asarray(matrix) - slope) / (size[:, None] * size + 1e-9)
     assert error.max() < 1e-5, np.unravel_index(error.argmax(), error.shape)
     assert np.all(size[clock] > 0)
+
+
+def test_keypoint_covariances_are_carried_over() -> None:
+    """Against J S J^T with a made-up joint covariance S of pose and slow states, and J by central differences of the keypoints themselves."""
+    rng = np.random.default_rng(3)
+    cameras, body = ring(3), toy(ARM, [1, 2, 3, 3], 2, rng)
+    with jax.enable_x64(True):
+        solver = solver_of(body, cameras, options(frames=4, knots=5, leaving_frames=2))
+        n, m = body.mj_model.nv, solver.layout.size
+        z = np.r_[0.2 * rng.standard_normal(n) + np.r_[0, 0, 1, np.zeros(n - 3)], 0.02 * rng.standard_normal(m)]
+
+        def keypoints(z: np.ndarray, solution: linear.ArrowSolution):
+            window = empty_window(5, 4, z[:n], np.eye(3), camera_arrays(cameras, jnp.float64), 4, prior_of(solver), z[n:])
+            window = converted(window._replace(u=np.array([0.1, 0.6, 1.2, 1.9])), jnp.float64)
+            window = window._replace(control=jnp.tile(jnp.asarray(z[:n]), (5, 1)), slow=jnp.asarray(z[n:]))
+            return solver._readout(window, jnp.asarray(1), solution)
+
+        root = 0.01 * rng.standard_normal((n + m, n + m))
+        joint = root @ root.T
+        two = (jnp.asarray(np.stack([part, part])) for part in (joint[:n, :n], joint[:n, n:]))
+        nothing = _nothing(solver, 2)
+        pose, pose_slow = two
+        got = np.asarray(keypoints(z, nothing._replace(pose=pose, pose_slow=pose_slow, slow=jnp.asarray(joint[n:, n:]))).keypoint_covariance)
+        slope = central(lambda v: np.asarray(keypoints(v, nothing).keypoints[0]).reshape(-1), z)
+    slope = slope.reshape(4, 3, n + m)
+    np.testing.assert_allclose(got[0], slope @ joint @ np.swapaxes(slope, 1, 2), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(got[1], got[0], rtol=1e-9)
 
 
 def _dense(system: linear.ArrowSystem) -> jax.Array:
@@ -262,7 +289,7 @@ def test_unseen_frames_are_predicted_and_less_sure(scene: Scene, robust: WindowS
     information = np.full(scene.uv.shape[:-1], 1 / 16)
     information[11:] = 0.0
     _, results = scene.run(robust, scene.uv, information, scene.path[0])
-    std = np.array([np.sqrt(r.frames.keypoint_variance[0].mean()) for r in results])
+    std = np.array([np.sqrt(np.trace(r.frames.keypoint_covariance[0], axis1=1, axis2=2).mean() / 3) for r in results])
     assert np.all(np.isfinite(std)) and np.all(np.diff(std[10:]) > 0) and std[-1] > 3 * std[10]
     assert keypoint_error_mm(scene, results)[11] < 10
 
