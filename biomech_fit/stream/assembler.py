@@ -7,13 +7,20 @@ of the packets (`received_ns`, or the stamp where there is none) and what `poll`
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameSet, KeypointPacket
 from biomech_fit.stream.camera_state import CameraHealth, CameraState
+
+_JUMP_PERIODS = 6
+"""A jump of the stamps is longer than this many frames: of a slow camera two frames lost are none."""
+_BACK_PACKETS = 3
+"""A camera has gone back when this many packets in a row say so: single ones are late."""
+_TOGETHER_NS = 1_000_000_000
+"""Stamps after a jump that lie this near to one another agree on it."""
 
 
 @dataclass(eq=False)
@@ -35,7 +42,8 @@ class Assembler:
         deadline_s: a set is given out at most this long after its first packet arrived.
         dead_after_s: a camera that sent nothing for this long is not waited for until it sends again.
         tolerance: half-width of a set as a share of the frame period, below 0.5.
-        reset_jump_s: a stamp that falls back by more than this is a restart of the stream (`took_reset`), not a late packet.
+        reset_jump_s: stamps of most cameras that fall back by more than this, and by more than a few frames, are a restart of the stream
+            (`took_reset`), not late packets.
         max_open: the most sets kept open; beyond it `poll` gives out the oldest, and beyond 16 times it, without a poll, the oldest are dropped.
 
     Raises:
@@ -50,7 +58,7 @@ class Assembler:
         *,
         dead_after_s: float = 1.0,
         tolerance: float = 0.4,
-        reset_jump_s: float = 1.0,
+        reset_jump_s: float = 0.15,
         max_open: int = 128,
     ) -> None:
         if not cameras:
@@ -98,11 +106,14 @@ class Assembler:
         if state is None:
             raise InputError(f"Keypoints came from camera '{packet.camera}', which is not one of: {', '.join(self.cameras)}.")
         state.received += 1
-        if packet.stamp_ns in state.recent:
+        if self._is_jump(packet):
+            if not self._confirm_jump(packet):
+                return
+        elif packet.stamp_ns in state.recent:
             state.duplicates += 1
             return
-        if self._is_jump(packet) and not self._confirm_jump(packet):
-            return
+        elif self._suspects:
+            self._acquit(packet.camera)
         self._suspect_run = 0
         self._accept(packet, state)
 
@@ -162,10 +173,11 @@ class Assembler:
         newest = max((s.last_stamp for s in self._state.values() if s.last_stamp is not None), default=None)
         if newest is None:
             return False
-        if packet.stamp_ns > newest + self._jump_ns:
+        far_ns = max(self._jump_ns, _JUMP_PERIODS * self._period_ns)
+        if packet.stamp_ns > newest + far_ns:
             return True
         own = self._state[packet.camera].last_stamp
-        return packet.stamp_ns < newest - self._jump_ns and (own is None or packet.stamp_ns < own - self._jump_ns)
+        return packet.stamp_ns < newest - far_ns and (own is None or packet.stamp_ns < own - far_ns)
 
     def _confirm_jump(self, packet: KeypointPacket) -> bool:
         """Holds packets with a far-off stamp until most live cameras agree, so that one wrong clock cannot stop or restart the stream."""
@@ -173,13 +185,14 @@ class Assembler:
             self._state[self._suspects[0].camera].bad_stamps += 1
         self._suspects.append(packet)
         self._suspect_run += 1
-        together = [p for p in self._suspects if abs(p.stamp_ns - packet.stamp_ns) <= self._jump_ns]
+        together = [p for p in self._suspects if abs(p.stamp_ns - packet.stamp_ns) <= max(self._jump_ns, _TOGETHER_NS)]
         now = self._now if packet.received_ns is None or self._now is None else max(self._now, packet.received_ns)
         live = {name for name, s in self._state.items() if self._alive(s, now)} | {packet.camera}
-        agree = {p.camera for p in together}
-        if len(agree) < len(live) // 2 + 1 and self._suspect_run < 3 * len(self.cameras):
-            return False
         newest = max((s.last_stamp for s in self._state.values() if s.last_stamp is not None), default=packet.stamp_ns)
+        count = Counter(p.camera for p in together)
+        agree = sum(n >= (_BACK_PACKETS if packet.stamp_ns < newest else 1) for n in count.values())
+        if agree < len(live) // 2 + 1 and self._suspect_run < _BACK_PACKETS * len(self.cameras):
+            return False
         if packet.stamp_ns < newest:
             self._restart()
             self._reset_flag = True
@@ -189,6 +202,18 @@ class Assembler:
             if earlier.stamp_ns not in self._state[earlier.camera].recent:
                 self._accept(earlier, self._state[earlier.camera])
         return packet.stamp_ns not in self._state[packet.camera].recent
+
+    def _acquit(self, camera: str) -> None:
+        """A camera that goes on as before has not jumped: what was held of it came late, or late and twice, or had one wrong stamp."""
+        state = self._state[camera]
+        for packet in [p for p in self._suspects if p.camera == camera]:
+            self._suspects.remove(packet)
+            if packet.stamp_ns in state.recent:
+                state.duplicates += 1
+            elif state.last_stamp is not None and packet.stamp_ns < state.last_stamp:
+                state.late += 1
+            else:
+                state.bad_stamps += 1
 
     def took_reset(self) -> bool:
         """True once after the stamps went back by more than `reset_jump_s`; what was open then has been dropped."""

@@ -182,6 +182,54 @@ def test_backwards_jump_resets_once():
     assert all(len(s.packets) == 8 for s in sets)
 
 
+@pytest.mark.parametrize("step_s", [0.25, 0.4, 0.95])
+def test_a_clock_set_back_a_little_does_not_stop_the_stream(step_s):
+    """All cameras' stamps fall back in the middle: the stream goes on at once, instead of calling everything late until the old stamps are reached again."""
+    packets, _ = stream(seconds=4)
+    shifted = [KeypointPacket(p.camera, p.stamp_ns - round(step_s * 1e9), p.xy, p.confidence, p.person_ids, p.received_ns) for p in packets[960:]]
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets, resets = [], 0
+    for p in [*packets[:960], *shifted]:
+        assembler.feed(p)
+        resets += assembler.took_reset()
+        sets += assembler.poll(p.received_ns)
+    sets += assembler.flush()
+    # What was still open at the step is dropped: at most the frames within the deadline.
+    assert resets == 1 and 236 <= len(sets) <= 240
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_packets_that_come_far_too_late_do_not_restart_the_stream(twice):
+    """A third of all packets 0.4 s after the others, as new ones or as second copies."""
+    packets, _ = stream(seconds=4)
+    rng = np.random.default_rng(2)
+    slow = [p for p in packets if rng.random() < 0.33]
+    held = {id(p) for p in slow}
+    late = [KeypointPacket(p.camera, p.stamp_ns, p.xy, p.confidence, p.person_ids, p.received_ns + 400 * MS) for p in slow]
+    arriving = sorted([p for p in packets if twice or id(p) not in held] + late, key=lambda p: p.received_ns)
+    arriving = [p for p in arriving if p.received_ns <= packets[-1].received_ns]
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, arriving)
+    assert not assembler.took_reset() and len(sets) == 240
+    late = late[: len(arriving) - len(packets) + len(slow) * (not twice)]
+    counted = [h.duplicates if twice else h.late for h in assembler.health().values()]
+    assert sum(counted) >= len(late) - 2 * len(CAMERAS)  # some may still be held
+
+
+@pytest.mark.parametrize("step_s", [-0.4, 0.4])
+def test_one_clock_that_is_set_does_not_restart_the_stream(step_s):
+    packets, frame_of = stream(seconds=4)
+    step_ns = round(step_s * 1e9)
+    moved = [
+        KeypointPacket(p.camera, p.stamp_ns + step_ns * (p.camera == "cam2" and frame_of[id(p)] >= 120), p.xy, p.confidence, p.person_ids, p.received_ns)
+        for p in packets
+    ]
+    assembler = Assembler(CAMERAS, PERIOD)
+    sets = run(assembler, moved)
+    assert not assembler.took_reset()
+    assert sum(len(s.packets) >= 7 for s in sets) >= 238
+
+
 @pytest.mark.parametrize("cameras", [CAMERAS, CAMERAS[:1], CAMERAS[:2]])
 def test_looping_recording_without_arrival_times(cameras):
     packets, _ = stream(seconds=2, cameras=cameras)
