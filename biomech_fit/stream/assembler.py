@@ -20,7 +20,7 @@ _JUMP_PERIODS = 6
 _BACK_PACKETS = 3
 """A camera has gone back when this many packets in a row say so: single ones are late."""
 _TOGETHER_NS = 1_000_000_000
-"""Stamps after a jump that lie this near to one another agree on it."""
+"""Stamps after a jump that lie this near to one another agree on it, and those of a camera that joins agree with the others."""
 
 
 @dataclass(eq=False)
@@ -177,7 +177,9 @@ class Assembler:
         if packet.stamp_ns > newest + far_ns:
             return True
         own = self._state[packet.camera].last_stamp
-        return packet.stamp_ns < newest - far_ns and (own is None or packet.stamp_ns < own - far_ns)
+        if own is None:  # a camera that joins may be slow
+            return packet.stamp_ns < newest - max(far_ns, _TOGETHER_NS)
+        return packet.stamp_ns < min(newest, own) - far_ns
 
     def _confirm_jump(self, packet: KeypointPacket) -> bool:
         """Holds packets with a far-off stamp until most live cameras agree, so that one wrong clock cannot stop or restart the stream."""
