@@ -17,7 +17,7 @@ from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.mot import write_mot
 from biomech_fit.formats.subject import write_subject
 from biomech_fit.formats.trc import write_trc
-from biomech_fit.report import html, pictures, pictures_cameras, pictures_cycles
+from biomech_fit.report import html, pictures, pictures_cameras, pictures_cycles, pictures_pelvis
 from biomech_fit.report.figures import json_ready, summarise
 from biomech_fit.report.result import TrackResult, Trajectory
 from biomech_fit.report.style import styled
@@ -117,7 +117,8 @@ def _side(side: Side) -> str:
 
 
 _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], ...] = (
-    ("Joint angles", "joint_angles", "Thick: smoothed, with a band of ± 2 standard deviations; thin: causal. Blue: left, red: right.", pictures.joint_angles),
+    ("Joint angles", "joint_angles", "Thick: smoothed, with its 95 % band; thin: causal. Blue: left, red: right.", pictures.joint_angles),
+    ("Pelvis", "pelvis", "Position and orientation; below each, causal minus smoothed between the 95 % bands of both.", pictures_pelvis.pelvis),
     ("Gait", "gait_cycles", "Smoothed angles over the gait cycle: one initial contact of a foot to its next.", pictures_cycles.gait_cycles),
     ("Gait", "gait_events", "Heights of heel and toe (smoothed run); initial contacts on the heel, final contacts on the toe.", pictures.gait_events),
     ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_cameras.gc_curves),

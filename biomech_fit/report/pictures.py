@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from biomech_fit.core.types import STATUS_SENTENCE, EventType, Side, Status
 from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult
 from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure, side_of
+from biomech_fit.report.time_axis import BAND_95, time_label, time_ticks, time_window
 
 PANELS = (
     "pelvis_tilt", "pelvis_list", "pelvis_rotation",
@@ -28,8 +29,6 @@ TITLES = {
     "ankle_angle": "ankle dorsiflexion (+)", "subtalar_angle": "subtalar inversion (+)", "arm_flex": "shoulder flexion (+)",
     "arm_add": "shoulder adduction (+)", "elbow_flex": "elbow flexion (+)",
 }  # fmt: skip
-LONGEST_S = 15.0
-"""Of a longer recording the joint angle picture shows so much."""
 UNSEEN_STD = 0.05
 """rad (3 degrees)."""
 STATUS_COLOUR = {
@@ -39,7 +38,7 @@ STATUS_COLOUR = {
 
 
 def joint_angles(result: TrackResult) -> Figure | None:
-    """Joint angles over time in degrees: smoothed thick with a band of two standard deviations, causal thin; left blue, right red."""
+    """Joint angles over time in degrees: smoothed thick with its 95 % band, causal thin; left blue, right red."""
     panels = _panels(result)
     if not panels or not len(result.stamps_ns):
         return None
@@ -47,7 +46,7 @@ def joint_angles(result: TrackResult) -> Figure | None:
     rows = -(-len(panels) // columns)
     figure = new_figure(12, 2.1 * rows + 0.6)
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    start, end = _window(result.time_s)
+    start, end = time_window(result.time_s)
     for axis, (title, members) in zip(axes.flat, panels, strict=False):
         for name, index in members:
             _angle(axis, result, index, {"l": LEFT, "r": RIGHT}.get(side_of(name), MIDDLE))
@@ -66,32 +65,19 @@ def joint_angles(result: TrackResult) -> Figure | None:
     for column in range(columns):
         visible = [axes[r, column] for r in range(rows) if axes[r, column].get_visible()]
         if visible:
-            whole = result.time_s[-1] - result.time_s[0]
-            visible[-1].set_xlabel("time (s)" if whole <= LONGEST_S else f"time (s); {end - start:.0f} s of {whole:.0f} s")
-            visible[-1].xaxis.set_major_locator(_time_ticks())
+            visible[-1].set_xlabel(time_label(result.time_s))
+            visible[-1].xaxis.set_major_locator(time_ticks())
             visible[-1].tick_params(labelbottom=True)
     handles = [
         Patch(color=LEFT, label="left"),
         Patch(color=RIGHT, label="right"),
         axes[0, 0].plot([], [], color=MIDDLE, lw=2.0, label="smoothed")[0],
         axes[0, 0].plot([], [], color=MIDDLE, lw=0.7, label="causal")[0],
-        Patch(color=lighter(MIDDLE, 0.75), label="smoothed ± 2 sd"),
+        Patch(color=lighter(MIDDLE, 0.75), label="smoothed, 95 % band"),
         axes[0, 0].plot([], [], color=MIDDLE, lw=0.8, ls=":", label="initial contact")[0],
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=6)
     return figure
-
-
-def _window(time: np.ndarray) -> tuple[float, float]:
-    """The whole time, or the middle of a long recording: squeezed curves tell nothing."""
-    if time[-1] - time[0] <= LONGEST_S:
-        return float(time[0]), float(max(time[-1], time[0] + 1e-3))
-    middle = 0.5 * (time[0] + time[-1])
-    return float(middle - 0.5 * LONGEST_S), float(middle + 0.5 * LONGEST_S)
-
-
-def _time_ticks() -> MaxNLocator:
-    return MaxNLocator(10, steps=[1, 2, 5, 10])
 
 
 def _unseen(result: TrackResult, index: int) -> bool:
@@ -116,7 +102,7 @@ def _angle(axis, result: TrackResult, index: int, colour: str) -> None:
     time = result.time_s
     mean, std = scale * result.smoothed.position[:, index], scale * result.smoothed.position_std[:, index]
     if not _unseen(result, index):
-        axis.fill_between(time, mean - 2 * std, mean + 2 * std, color=colour, alpha=0.18, lw=0)
+        axis.fill_between(time, mean - BAND_95 * std, mean + BAND_95 * std, color=colour, alpha=0.18, lw=0)
     axis.plot(time, scale * result.causal.position[:, index], color=colour, lw=0.6, alpha=0.8)
     axis.plot(time, mean, color=colour, lw=1.8)
     shown = np.concatenate([mean, scale * result.causal.position[:, index]])
@@ -168,7 +154,7 @@ def gait_events(result: TrackResult) -> Figure | None:
         axis.set_ylabel("height (cm)")
         axis.margins(x=0, y=0.08)
     axes[-1].set_xlabel("time (s)")
-    axes[-1].xaxis.set_major_locator(_time_ticks())
+    axes[-1].xaxis.set_major_locator(time_ticks())
     handles = [
         Line2D([], [], color=MIDDLE, lw=1.8, label="heel"),
         Line2D([], [], color=MIDDLE, lw=0.9, alpha=0.6, label="toe"),
@@ -230,7 +216,7 @@ def status_timeline(result: TrackResult) -> Figure | None:
     axes[2].legend(loc="upper right", ncols=2, frameon=True, framealpha=0.8, edgecolor="none")
     for axis in axes:
         axis.set_xlim(time[0] - period / 2, time[-1] + period / 2)
-        axis.xaxis.set_major_locator(_time_ticks())
+        axis.xaxis.set_major_locator(time_ticks())
     return figure
 
 

@@ -7,7 +7,7 @@ import pytest
 import report_example
 
 from biomech_fit.core.types import EventType, GaitEvent, Side
-from biomech_fit.report import pictures, pictures_cycles
+from biomech_fit.report import pictures, pictures_cycles, time_axis
 
 
 def contact(side, time_s, kind=EventType.INITIAL_CONTACT):
@@ -43,6 +43,6 @@ def test_an_angle_that_rests_and_is_unsure_is_unseen(walk):
 
 
 def test_of_a_long_recording_the_middle_is_shown():
-    assert pictures._window(np.arange(0, 10, 0.1)) == (0.0, pytest.approx(9.9))
-    start, end = pictures._window(np.arange(0, 100.05, 0.1))
-    assert end - start == pytest.approx(pictures.LONGEST_S) and start + end == pytest.approx(100.0)
+    assert time_axis.time_window(np.arange(0, 10, 0.1)) == (0.0, pytest.approx(9.9))
+    start, end = time_axis.time_window(np.arange(0, 100.05, 0.1))
+    assert end - start == pytest.approx(time_axis.LONGEST_S) and start + end == pytest.approx(100.0)
