@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from dataclasses import asdict, replace
@@ -66,38 +67,59 @@ def run(args: argparse.Namespace) -> int:
     quiet = not sys.stderr.isatty()
     print(f"Compiling for {len(recording.cameras)} cameras, {len(recording.keypoint_set)} keypoints, {config.window.frames} frames ...", file=sys.stderr)
     pipeline.compile()
-    collector = Collector(body, recording.cameras, recording.keypoint_set, config.window.lag_s, GaitSettings(**asdict(config.gait)))
+    gait = GaitSettings(**asdict(config.gait))
+    people = range(1, config.stream.max_people + 1)
+    collectors = {n: Collector(body, recording.cameras, recording.keypoint_set, config.window.lag_s, gait, n) for n in people}
     began = time.perf_counter()
     with tqdm(total=recording.frame_count, unit="frame", disable=quiet) as progress:
         for packet in recording.packets():
             pipeline.feed_keypoints(packet)
             results = pipeline.poll()
-            collector.add(results)
-            progress.update(len(results))
-        collector.add(pipeline.flush())
+            for collector in collectors.values():
+                collector.add(results)
+            progress.update(sum(result.person == 1 for result in results))
+        rest = pipeline.flush()
+        for collector in collectors.values():
+            collector.add(rest)
     wall_s = time.perf_counter() - began
-    estimate = pipeline.subject()
-    if not estimate.frames:
+    estimates = {n: estimate for n in people if (estimate := pipeline.subject(n)).frames}
+    if not estimates:
         raise InputError(f"No person could be tracked in '{args.recording}': {_why(pipeline)}")
     partly = subject.notice(recording.keypoint_set.name) if subject else None
     notices = [*recording.notices, *([partly] if partly else [])]
     for notice in notices:
         print(notice, file=sys.stderr)
-    result = collector.result(
-        pipeline.calibration(),
-        estimate,
-        recording.frame_rate_hz,
-        wall_s,
-        notices=notices,
-        source=args.recording.name,
-        subject=estimate.name,
-        version=version(),
-        calibration=recording.calibration,
-        subject_model=subject_from_estimate(estimate, body, recording.keypoint_set.name),
-    )
-    write_outputs(args.out, result, report=not args.no_report)
-    _say(args.out, result, pipeline.compiled_s)
+    _remove_people(args.out)
+    start_ns = collectors[1].start_ns
+    for n, estimate in estimates.items():
+        result = collectors[n].result(
+            pipeline.calibration(),
+            estimate,
+            recording.frame_rate_hz,
+            wall_s,
+            notices=notices,
+            source=args.recording.name,
+            subject=estimate.name,
+            version=version(),
+            start_ns=start_ns,
+            calibration=recording.calibration,
+            subject_model=subject_from_estimate(estimate, body, recording.keypoint_set.name),
+        )
+        if n == min(estimates):
+            write_outputs(args.out, result, report=not args.no_report)
+            _say(args.out, result, pipeline.compiled_s)
+        if len(people) > 1:
+            write_outputs(args.out / "people" / str(n), result, report=not args.no_report and n != min(estimates))
+    if len(people) > 1:
+        print(f"People: {', '.join(f'{n} ({estimate.frames} frames)' for n, estimate in estimates.items())}; each in {args.out / 'people'}/<number>.")
     return 0
+
+
+def _remove_people(out: Path) -> None:
+    """Results of an earlier run's people must not be taken for this run's."""
+    for folder in (out / "people").glob("[1-9]"):
+        if (folder / "summary.json").is_file():
+            shutil.rmtree(folder)
 
 
 def _make_folder(out: Path) -> None:

@@ -20,20 +20,33 @@ from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult, Traject
 
 
 class Collector:
-    """Add results as they come, in any mix of causal and smoothed; ask for the whole at the end."""
+    """Add results as they come, in any mix of causal and smoothed, and of any people; ask for the whole of one person at the end."""
 
-    def __init__(self, body: BodyModel, cameras: Sequence[Camera], keypoint_set: KeypointSet, lag_s: float = 0.0, gait: GaitSettings | None = None) -> None:
-        self._body, self._cameras, self._set, self._lag_s, self._gait = body, list(cameras), keypoint_set, lag_s, gait
+    def __init__(
+        self,
+        body: BodyModel,
+        cameras: Sequence[Camera],
+        keypoint_set: KeypointSet,
+        lag_s: float = 0.0,
+        gait: GaitSettings | None = None,
+        person: int = 1,
+    ) -> None:
+        self._body, self._cameras, self._set, self._lag_s, self._gait, self._person = body, list(cameras), keypoint_set, lag_s, gait, person
         self._frames: dict[int, FrameResult] = {}
         self._smoothed: dict[int, PoseEstimate] = {}
 
     def add(self, results: Sequence[FrameResult]) -> None:
-        """Take what `poll` or `flush` returned."""
-        for result in results:
+        """Take what `poll` or `flush` returned; other people's results are left out."""
+        for result in (r for r in results if r.person == self._person):
             if result.smoothed is not None:
                 self._smoothed[result.smoothed.stamp_ns] = result.smoothed
             if result.causal is not None or result.smoothed is None or result.smoothed.stamp_ns != result.stamp_ns:
                 self._frames[result.stamp_ns] = result
+
+    @property
+    def start_ns(self) -> int | None:
+        """Stamp of the first frame; None without any."""
+        return min(self._frames, default=None)
 
     def result(
         self, cameras: CalibrationEstimate, body: SubjectEstimate, frame_rate_hz: float, wall_s: float, **more: object

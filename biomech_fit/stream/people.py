@@ -2,9 +2,9 @@
 
     follow the tracked ones -> fit them side by side -> look at who is left: somebody who was lost, or somebody new
 
-With one place (`stream.max_people` 1) the main person is followed: the one with the most keypoints that agree over all cameras, confidence-weighted.
-Where the second best has more than half of that, they are watched for a quarter of a second, and one in whom no keypoint moves against another (a poster,
-a figure) counts a quarter.
+With one place (`stream.max_people` 1) the main person is followed, and with several the main person is number 1: the one with the most keypoints that
+agree over all cameras, confidence-weighted. Where others have more than half of that, they are watched for some frames first: who moves counts up to
+twice, and what is still (no keypoint moves against another) or has the same confidence everywhere, as a poster or a figure has, a quarter.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from biomech_fit.stream.watch import Watch, Watchlist, median_distance
 
 RIVAL_SHARE = 0.5
 """Support of the second best, as a share of the best, from which on it is not clear who the main person is."""
-RIVALRY_S = 0.25
-STILL_FACTOR = 0.25
+RIVALRY_S = 0.1
+"""For this long they are watched then."""
 LOOK_S = 0.1
 """How often those who are left are looked at while somebody is tracked."""
 MIN_SHARE = 0.5
@@ -46,8 +46,8 @@ EPHEMERAL_S = 1.0
 """A person who was tracked for less than this is not remembered."""
 YIELD_S = 3.0
 """Where all places are taken, somebody new gets that of the person who has been away longest, at least so long."""
-PLAUSIBLE = 0.35
-"""Bones that differ by this (median of logarithms) from the model's are of no person."""
+SIZES, PROPORTIONS = (0.45, 1.5), 0.25
+"""A person's size over the model's, and how much single bones may differ from it (median of logarithms)."""
 
 
 class People:
@@ -156,8 +156,7 @@ class People:
         """Make the place a stranger's: the body is forgotten, what it told of the cameras is not."""
         place = track.number - 1
         self._past.append(_belief(track.tracker).beyond(self._given[place]))
-        track.tracker.forget()
-        track.clear()
+        track.free()
         self._given[place] = _belief(track.tracker)
 
     # --- those who are left -----------------------------------------------------------------------------------------------------------------------
@@ -204,7 +203,7 @@ class People:
             return found[0]
         if max(watch.age_s for watch in watches) < RIVALRY_S:
             return None
-        return max(watches, key=lambda watch: watch.found.support * (STILL_FACTOR if watch.still else 1.0)).found
+        return max(watches, key=lambda watch: watch.weight).found
 
     def _believed(self, stamp_ns: int, away: list[Track], watches: list[Watch], busy: bool) -> list[tuple[Track, Found]]:
         """Those who may start, best first: people who were lost, by place and size, then new ones."""
@@ -222,8 +221,8 @@ class People:
         pairs = [(i, j) for i, j in zip(rows, columns, strict=True) if np.isfinite(cost[i, j])]
         pairs.sort(key=lambda pair: cost[pair])
         out = [(known[i], watches[j].found) for i, j in pairs]
-        # With nobody here and nobody missed, a single comer needs no proof.
-        new_s = self.config.track.new_person_s if busy or known or len(watches) > 1 else 0.0
+        # With nobody here and nobody missed, a single comer needs no proof, and the best of several only to be told from the others.
+        new_s = self.config.track.new_person_s if busy or known else RIVALRY_S if len(watches) > 1 else 0.0
         back = {j for _, j in pairs}
         waiting = [watch for j, watch in enumerate(watches) if j not in back and watch.age_s >= new_s]
         free = [track for track in away if not track.known]
@@ -232,14 +231,17 @@ class People:
             if waiting and longest is not None and (stamp_ns - longest.seen_ns) * 1e-9 > YIELD_S:
                 self._free(longest)
                 free = [longest]
-        waiting.sort(key=lambda w: -w.found.support * (STILL_FACTOR if w.still else 1.0))
+        waiting.sort(key=lambda w: -w.weight)
         return out + [(track, watch.found) for track, watch in zip(free, waiting, strict=False)]
 
     def _is_plausible(self, found: Found) -> bool:
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.log(bone_lengths(found.points, self._bones) / self._model_lengths)
         ratio = ratio[np.isfinite(ratio)]
-        return not len(ratio) or float(np.median(np.abs(ratio))) < PLAUSIBLE
+        if not len(ratio):
+            return True
+        size = float(np.median(ratio))
+        return np.log(SIZES[0]) < size < np.log(SIZES[1]) and float(np.median(np.abs(ratio - size))) < PROPORTIONS
 
     def _is_somebody_else(self, found: Found, live: list[Track]) -> bool:
         return all(track.points is None or median_distance(found.points, track.points) > APART_M for track in live)

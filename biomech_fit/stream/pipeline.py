@@ -172,7 +172,8 @@ class FitPipeline:
     def subject(self, person: int = 1) -> SubjectEstimate:
         """A person's body as estimated so far."""
         track = self._people.tracks[person - 1]
-        layout, slow, given = track.tracker.layout, track.tracker.slow, self._given_subject if person == 1 else None
+        layout, given = track.tracker.layout, self._given_subject if person == 1 else None
+        slow, fitted = track.body()
         std = np.sqrt(np.maximum(np.diag(slow.covariance), 0.0))
         k = len(self.keypoint_set)
         offsets, offset_std = np.zeros((k, 3)), np.full((k, 3), np.nan)
@@ -192,7 +193,7 @@ class FitPipeline:
             offsets,
             offset_std,
             segment_lengths(self.full_body, slow.mean[layout.scales]),
-            track.fitted,
+            fitted,
             given is not None and not self.config.refine.scales,
             covariance,
         )

@@ -10,7 +10,7 @@ import numpy as np
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
 from biomech_fit.stream.association import Found, Views
-from biomech_fit.stream.person import PersonTracker
+from biomech_fit.stream.person import PersonTracker, SlowEstimate
 
 RMS_MEMORY_FRAMES = 60
 """Reprojection errors per camera are over this many newest frames."""
@@ -41,6 +41,7 @@ class Track:
 
     def __init__(self, number: int, tracker: PersonTracker, config: FitConfig, bones: np.ndarray):
         self.number, self.tracker, self.config, self._bones = number, tracker, config, bones
+        self._left: tuple[SlowEstimate, int] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -56,6 +57,17 @@ class Track:
         """(E,) m"""
         self.views: Views | None = None
         self.recent: deque[FittedFrame] = deque(maxlen=RMS_MEMORY_FRAMES)
+
+    def free(self) -> None:
+        """Make the place a stranger's: body and cameras are as before anybody was seen."""
+        if self.fitted:
+            self._left = self.tracker.slow, self.fitted
+        self.tracker.forget()
+        self.clear()
+
+    def body(self) -> tuple[SlowEstimate, int]:
+        """What is known of the person, and from how many frames; in a free place, of who was here last."""
+        return (self.tracker.slow, self.fitted) if self.fitted or self._left is None else self._left
 
     @property
     def alive(self) -> bool:

@@ -13,8 +13,13 @@ STEP_M, SPEED_M_S = 0.3, 3.0
 """Two looks at one person: this far apart, and this much more per second."""
 PATIENCE_S = 0.3
 """Who was not found for this long was nobody."""
-ALIVE_PX = 0.5
-"""The keypoints of a living body, as a detector sees it, move by more than this against each other within a quarter of a second."""
+ALIVE = 0.001
+"""The keypoints of a living body, as a detector sees it, move by more than this share of its height against each other within a quarter of a second."""
+MOVING = 0.05
+"""The same for one who walks."""
+EVEN = 1e-3
+"""Confidences of a detector scatter more than this."""
+LIFELESS_FACTOR = 0.25
 
 
 @dataclass(eq=False)
@@ -26,8 +31,8 @@ class Watch:
     newest_ns: int
     shape: np.ndarray
     """(C, K, 2) px about their mean, at the first look."""
-    change_px: float = 0.0
-    """The most that the shape has changed since."""
+    change: float = 0.0
+    """The most that the shape has changed since, as a share of its height."""
     lengths: list[np.ndarray] = field(default_factory=list)
     """(E,) m of every look."""
 
@@ -36,9 +41,11 @@ class Watch:
         return (self.newest_ns - self.first_ns) * 1e-9
 
     @property
-    def still(self) -> bool:
-        """A picture or a figure, as far as one can tell: it may be carried about, but nothing moves against anything."""
-        return self.change_px < ALIVE_PX
+    def weight(self) -> float:
+        """How much speaks for this being the main person."""
+        confidence = self.found.views.confidence
+        lifeless = self.change < ALIVE or np.ptp(confidence[confidence > 0]) < EVEN
+        return self.found.support * (LIFELESS_FACTOR if lifeless else 1.0 + min(self.change / MOVING, 1.0))
 
     def size_against(self, lengths: np.ndarray | None) -> float:
         """Difference in size as a share: the median over the bones of the ratio's logarithm, without its sign; 0 where nothing is known."""
@@ -72,7 +79,7 @@ class Watchlist:
             else:
                 old.remove(watch)
                 watch.found, watch.newest_ns = found, stamp_ns
-                watch.change_px = max(watch.change_px, _change(watch.shape, _shape(found)))
+                watch.change = max(watch.change, _change(watch.shape, _shape(found)))
             watch.lengths = [*watch.lengths[-19:], bone_lengths(found.points, self._bones)]
             now.append(watch)
         self._watches = [*now, *old]
@@ -94,12 +101,12 @@ def _shape(found: Found) -> np.ndarray:
 
 
 def _change(before: np.ndarray, now: np.ndarray) -> float:
-    """px: how much a shape has changed but for its size, median over keypoints, in the camera where it changed most."""
+    """How much a shape has changed but for its size, median over keypoints, in the camera where it changed most, as a share of its height."""
     most = 0.0
     for a, b in zip(before, now, strict=True):
         both = np.isfinite(a).all(1) & np.isfinite(b).all(1)
         if both.sum() >= 3:
             a, b = (s[both] - s[both].mean(0) for s in (a, b))
             scale = (a * b).sum() / max((a * a).sum(), 1e-9)
-            most = max(most, float(np.median(np.linalg.norm(scale * a - b, axis=1))))
+            most = max(most, float(np.median(np.linalg.norm(scale * a - b, axis=1)) / max(np.ptp(b[:, 1]), 1.0)))
     return most
