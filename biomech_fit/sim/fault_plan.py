@@ -20,7 +20,7 @@ KINDS: dict[str, Draw] = {
     "swaps": lambda rng, camera, a, b: Swaps(camera, a, b, share=rng.uniform(0.5, 1.0)),
     "away": lambda rng, camera, a, b: Away(ALL, a, b),
     "clock_step": lambda rng, camera, a, b: ClockStep(camera, a, b, step_s=_either_sign(rng, 0.002, 0.04)),
-    "clock_jump": lambda rng, camera, a, b: ClockStep(ALL, a, b, step_s=_either_sign(rng, 0.3, 3.0)),
+    "clock_jump": lambda rng, camera, a, b: ClockStep(ALL, a, b, step_s=_either_sign(rng, 0.1, 3.0)),
     "lag": lambda rng, camera, a, b: Lag(camera, a, b, lag_s=rng.uniform(0.005, 0.04)),
     "stranger": lambda rng, camera, a, b: Stranger(camera, a, b),
     "duplicates": lambda rng, camera, a, b: Duplicates(ALL, a, b, share=0.2),
