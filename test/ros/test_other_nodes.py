@@ -93,6 +93,20 @@ def test_simulator_node_sends_everything(tmp_path):
             SimulatorNode(context=context, parameter_overrides=overrides(sim__cameras=1000))
 
 
+def test_simulator_node_sends_faults_at_their_times():
+    with ros() as (context, add, spin_until):
+        peer = add(Node("peer", context=context))
+        got = []
+        peer.create_subscription(bf.Keypoints2D, "cam02/keypoints", got.append, qos.keypoints())
+        faults = {"sim__silent_camera": 1, "sim__silent_from_s": 0.2, "sim__silent_until_s": 0.4, "sim__reordered_fraction": 0.3}
+        node = add(SimulatorNode(context=context, parameter_overrides=overrides(sim__seconds=0.6, sim__cameras=2, start_delay_s=0.5, **faults)))
+        assert spin_until(lambda: node.finished and len(got) == 24, 10.0)
+        stamps = np.array([time_ns(m.header.stamp) for m in got])
+        assert (np.diff(stamps) < 0).any()  # reordered
+        gaps = np.diff(np.sort(stamps)) * 1e-9
+        assert np.sort(gaps)[-2:] == pytest.approx([1 / 60, 13 / 60], abs=1e-3)  # silent for twelve frames
+
+
 def test_replay_node_keeps_the_timing(tmp_path):
     replay = pytest.importorskip("biomech_fit.nodes.replay")
     from rosgraph_msgs.msg import Clock
