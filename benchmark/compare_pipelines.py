@@ -1,7 +1,9 @@
 """Pipelines on the same keypoints: six real walks projected into simulated rigs, with a detector's and a laboratory's faults.
 
-    python benchmark/compare_pipelines.py [-o OUT.json]
+    python benchmark/compare_pipelines.py [-o OUT.json] [--report docs/accuracy.md]
     python benchmark/compare_pipelines.py --conditions clean perturbed --subjects HC030A --pipelines ours --set refine.clock=true
+    python benchmark/compare_pipelines.py --pipelines pose2sim plain -o PEERS.json
+    python benchmark/compare_pipelines.py --pipelines ours --merge PEERS.json --report docs/accuracy.md
 
 Prints a table with the targets in brackets ("!" = missed) and writes every figure of every walk to OUT. `walks.py` says what is projected, `rigs.py` and
 `recordings.py` how, `scores.py` what the figures are. Medians over the walks; angles with their constant offset to Plug-in-Gait removed, the worst walk after
@@ -13,20 +15,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np
+import comparison_report
+import ours
+import peers
+import plain
 import yaml
-from ours import Output, track
-from recordings import CONDITIONS, Session, make_session
+from comparison_report import TARGETS, WORST, Scores
+from output import Output
+from recordings import CONDITIONS, Condition, Session, fingerprint, make_session
 from scores import score
 from walks import subject_names
 
@@ -37,90 +48,105 @@ from biomech_fit.formats.keypoint_sets import load_keypoint_set
 KEYPOINT_SET = "halpe_26"
 
 
-def _ours(session: Session, keypoint_set: KeypointSet, refine: bool, settings: dict[str, Any]) -> dict[str, Output]:
-    return track(session, keypoint_set, refine, settings, known=True)
+@dataclass(frozen=True)
+class Options:
+    """What the pipelines need to know beside the recordings."""
+
+    settings: dict[str, Any]
+    """Of our pipeline."""
+    venv: Path
+    """The peers' environment."""
+    folder: Path
+    """For the peers' files."""
 
 
-def _ours_unknown(session: Session, keypoint_set: KeypointSet, refine: bool, settings: dict[str, Any]) -> dict[str, Output]:
-    return track(session, keypoint_set, refine, settings, known=False)
+def _ours(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options, known: bool) -> dict[str, Output]:
+    return ours.track(session, keypoint_set, condition.refine, options.settings, known)
 
 
-PIPELINES = {"ours": _ours, "ours-unknown": _ours_unknown}
-"""ours: the body from the standing trial. ours-unknown: a person never seen before."""
+def _pose2sim(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options, known: bool) -> dict[str, Output]:
+    return {"offline": peers.run(session, keypoint_set, options.venv, options.folder, known)} if condition.refine else {}
 
-ANGLES = ("hip_deg", "knee_deg", "ankle_deg")
-SHOWN = (
-    ("raw_mm", "points raw (mm)", 1),
-    ("aligned_mm", "aligned (mm)", 1),
-    ("hip_deg", "hip (°)", 1),
-    ("knee_deg", "knee (°)", 1),
-    ("ankle_deg", "ankle (°)", 1),
-    ("points_in_95", "points in 95 %", 2),
-    ("angles_in_95", "angles in 95 %", 2),
-    ("camera_deg", "cameras (°)", 3),
-    ("camera_mm", "(mm)", 1),
-    ("frames", "frames", 2),
-    ("ms_per_frame", "ms/frame", 1),
-)
-TARGETS: dict[tuple[str, str], dict[str, float]] = {
-    ("clean", "smoothed"): {"raw_mm": 6.5, "aligned_mm": 5.3, "hip_deg": 1.7, "knee_deg": 1.6, "ankle_deg": 3.2},
-    ("clean", "causal"): {"raw_mm": 8.5, "aligned_mm": 7.5, "hip_deg": 3.2, "knee_deg": 2.9, "ankle_deg": 4.2},
-    ("fixed", "smoothed"): {"raw_mm": 5.0},
-    ("perturbed", "smoothed"): {"raw_mm": 9.0, "aligned_mm": 5.5, "camera_deg": 0.14},
-    ("perturbed", "causal"): {"raw_mm": 12.0, "aligned_mm": 8.5},
-    ("silent", "smoothed"): {"aligned_mm": 5.6},
-    ("silent", "causal"): {"aligned_mm": 8.0},
-    ("loss", "smoothed"): {"aligned_mm": 6.2},
-    ("loss", "causal"): {"aligned_mm": 9.0},
-    ("lag", "smoothed"): {"aligned_mm": 5.6},
-    ("lag", "causal"): {"aligned_mm": 8.0},
-    ("side", "smoothed"): {"aligned_mm": 10.5, "knee_deg": 2.6},
-    ("side", "causal"): {"aligned_mm": 14.0},
-    ("real", "smoothed"): {"raw_mm": 12.0, "aligned_mm": 6.0},
-    ("real", "causal"): {"raw_mm": 15.0, "aligned_mm": 9.0},
-    ("correlated", "smoothed"): {"aligned_mm": 10.5},
-    ("correlated", "causal"): {"aligned_mm": 12.0},
+
+def _plain(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options) -> dict[str, Output]:
+    return {"offline": plain.run(session.walk, keypoint_set)} if condition.refine else {}
+
+
+PIPELINES: dict[str, Callable[[Session, KeypointSet, Condition, Options], dict[str, Output]]] = {
+    "ours": partial(_ours, known=True),
+    "ours-unknown": partial(_ours, known=False),
+    "pose2sim": partial(_pose2sim, known=True),
+    "pose2sim-unknown": partial(_pose2sim, known=False),
+    "plain": _plain,
 }
-"""At most, for the median walk."""
-WORST: dict[tuple[str, str], dict[str, float]] = {
-    ("clean", "smoothed"): {"hip_deg": 2.2, "knee_deg": 2.2, "ankle_deg": 4.0},
-    ("perturbed", "smoothed"): {"camera_deg": 0.18},
-}
-"""At most, for the worst walk."""
-COVERAGE = 0.88
-"""At least, in every condition."""
-
-Scores = dict[str, dict[str, dict[str, dict[str, float]]]]
-"""Pipeline, output, subject, figure."""
+"""The body from the standing trial, or a person never seen before (unknown). A condition that differs from another one only in our settings is ours alone."""
 
 
-def measure(subject: str, condition: str, pipelines: list[str], settings: dict[str, Any], seed: int, skip_s: float) -> dict[str, dict[str, dict[str, float]]]:
-    """Figures by pipeline and output for one walk in one condition."""
+@dataclass
+class Results:
+    """All figures, and of which recordings."""
+
+    conditions: dict[str, Scores]
+    data: dict[str, dict[str, str]]
+    """Fingerprint by condition and subject."""
+
+    def add(self, other: Results) -> None:
+        """Takes over another's figures; refuses where the same walk is another recording."""
+        for condition, walks in other.data.items():
+            mine = self.data.setdefault(condition, {})
+            for subject, print_ in walks.items():
+                if mine.setdefault(subject, print_) != print_:
+                    raise InputError(f"The figures to merge are of other recordings than these (condition '{condition}', {subject}): measure them again.")
+        for condition, scores in other.conditions.items():
+            self.conditions.setdefault(condition, {}).update(scores)
+
+
+def measure(
+    subject: str, condition: str, pipelines: list[str], options: Options, seed: int, skip_s: float
+) -> tuple[str, dict[str, dict[str, dict[str, float]]]]:
+    """The walk's fingerprint, and its figures by pipeline and output."""
     keypoint_set, chosen = load_keypoint_set(KEYPOINT_SET), CONDITIONS[condition]
     session = make_session(subject, chosen, keypoint_set, seed)
     scores = {}
     for name in pipelines:
-        outputs = PIPELINES[name](session, keypoint_set, chosen.refine, settings)
+        outputs = PIPELINES[name](session, keypoint_set, chosen, options)
         scores[name] = {kind: score(output, session.walk, keypoint_set.names, skip_s) for kind, output in outputs.items()}
-    return scores
+    return fingerprint(session.walk), scores
 
 
-def run(args: argparse.Namespace) -> dict[str, Scores]:
-    """All figures by condition; prints each condition's rows as soon as they are there."""
-    settings = dict(_setting(text) for text in args.set)
-    results: dict[str, Scores] = {}
-    print(f"| condition | pipeline | {' | '.join(title for _, title, _ in SHOWN)} |\n|{'---|' * (len(SHOWN) + 2)}", flush=True)
-    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+def measured(args: argparse.Namespace) -> Iterator[tuple[str, Results]]:
+    """Figures condition by condition. With several workers, a subject stays with its worker, which knows the standing trial from other conditions."""
+    if any(name.startswith("pose2sim") for name in args.pipelines):
+        peers.prepare(args.peers_venv)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="peers-")))
+        options = Options(dict(_setting(text) for text in args.set), args.peers_venv.absolute(), folder)
+        work = partial(measure, pipelines=args.pipelines, options=options, seed=args.seed, skip_s=args.skip_s)
+        workers = args.workers if args.workers > 1 else 0
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in range(workers)]
+        jobs: dict[tuple[str, str], Callable] = {}
         for condition in args.conditions:
-            work = partial(measure, condition=condition, pipelines=args.pipelines, settings=settings, seed=args.seed, skip_s=args.skip_s)
-            walks = list((pool.map if args.workers > 1 else map)(work, args.subjects))
-            kinds = {name: list(walks[0][name]) for name in args.pipelines}
-            results[condition] = {
-                name: {kind: {s: walk[name][kind] for s, walk in zip(args.subjects, walks, strict=True)} for kind in kinds[name]} for name in args.pipelines
-            }
-            for row in table_rows(condition, results[condition]):
-                print(row, flush=True)
-    return results
+            for i, subject in enumerate(args.subjects):
+                if pools:
+                    jobs[condition, subject] = pools[i % len(pools)].submit(work, subject, condition).result
+                else:
+                    jobs[condition, subject] = partial(work, subject, condition)
+        try:
+            for condition in args.conditions:
+                walks = {subject: jobs[condition, subject]() for subject in args.subjects}
+                yield condition, _collected(condition, walks)
+        finally:
+            for pool in pools:
+                pool.shutdown(cancel_futures=True)
+
+
+def _collected(condition: str, walks: dict[str, tuple[str, dict]]) -> Results:
+    scores: Scores = {}
+    for subject, (_, by_pipeline) in walks.items():
+        for pipeline, kinds in by_pipeline.items():
+            for kind, figures in kinds.items():
+                scores.setdefault(pipeline, {}).setdefault(kind, {})[subject] = figures
+    return Results({condition: scores}, {condition: {subject: print_ for subject, (print_, _) in walks.items()}})
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -130,56 +156,79 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, yaml.safe_load(value)
 
 
-def table_rows(condition: str, scores: Scores) -> list[str]:
-    """Markdown rows of one condition."""
-    rows = []
-    for pipeline, outputs in scores.items():
-        for kind, walks in outputs.items():
-            targets, worst = TARGETS.get((condition, kind), {}), WORST.get((condition, kind), {})
-            cells = [_cell(name, digits, [walk[name] for walk in walks.values() if name in walk], targets, worst) for name, _, digits in SHOWN]
-            rows.append(f"| {CONDITIONS[condition].title} | {pipeline}, {kind} | {' | '.join(cells)} |")
-    return rows
+def read(path: Path, seed: int, skip_s: float) -> Results:
+    """Figures that an earlier run wrote."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        results, theirs = Results(content["conditions"], content["data"]), (content["seed"], content["skip_s"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"'{path}' holds no figures of this benchmark: {type(error).__name__} {error}.") from None
+    if theirs != (seed, skip_s):
+        raise InputError(f"'{path}' has seed {theirs[0]} and leaves out {theirs[1]} s, not {seed} and {skip_s} s as here.")
+    return results
 
 
-def _cell(name: str, digits: int, values: list[float], targets: dict[str, float], worst: dict[str, float]) -> str:
-    """Median, "/" worst walk where that is shown, and the target; "!" marks what misses it."""
-    if not values:
-        return ""
-    text = _against(float(np.median(values)), digits, targets.get(name))
-    if name in ANGLES or name in worst:
-        text += " / " + _against(float(np.max(values)), digits, worst.get(name))
-    if name.endswith("in_95"):
-        text += "!" if np.median(values) < COVERAGE else ""
-    return text
+def run(args: argparse.Namespace) -> Results:
+    """All figures, the conditions in the order of the table; prints each condition's rows as soon as they are there."""
+    results = Results({}, {})
+    for path in args.merge:
+        results.add(read(path, args.seed, args.skip_s))
+    results.conditions = {condition: scores for condition, scores in results.conditions.items() if condition in args.conditions}
+    print(comparison_report.table_head(), flush=True)
+    for condition, new in measured(args) if args.pipelines else ((condition, Results({}, {})) for condition in args.conditions):
+        results.add(new)
+        scores = results.conditions.get(condition, {})
+        results.conditions[condition] = {name: scores[name] for name in PIPELINES if scores.get(name)}
+        for row in comparison_report.table_rows(condition, results.conditions[condition]):
+            print(row, flush=True)
+    results.conditions = {condition: results.conditions[condition] for condition in CONDITIONS if results.conditions.get(condition)}
+    return results
 
 
-def _against(value: float, digits: int, target: float | None) -> str:
-    text = f"{value:.{digits}f}"
-    return text if target is None else f"{text}{'' if value <= target else '!'} ({target:g})"
-
-
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     everybody = subject_names()
     parser.add_argument("--conditions", nargs="+", metavar="C", choices=list(CONDITIONS), default=list(CONDITIONS), help=", ".join(CONDITIONS))
     parser.add_argument("--subjects", nargs="+", metavar="S", choices=everybody, default=everybody, help=", ".join(everybody))
-    parser.add_argument("--pipelines", nargs="+", metavar="P", choices=list(PIPELINES), default=list(PIPELINES), help=", ".join(PIPELINES))
+    parser.add_argument("--pipelines", nargs="*", metavar="P", default=list(PIPELINES), help=f"{', '.join(PIPELINES)}; none = only what --merge brings")
     parser.add_argument("--set", nargs="+", metavar="NAME=VALUE", default=[], help="settings of our pipeline, e.g. noise.robust_scale=4")
     parser.add_argument("--seed", type=int, default=0, help="of offsets, calibration errors, detector noise and faults (default 0)")
     parser.add_argument("--skip-s", type=float, default=0.5, help="seconds at the walk's beginning that do not count (default 0.5)")
     parser.add_argument("--workers", type=int, default=1, help="processes, each compiles for itself (default 1)")
+    parser.add_argument(
+        "--peers-venv", type=Path, metavar="DIR", default=peers.DEFAULT_VENV, help="environment of Pose2Sim and OpenSim, made when absent (%(default)s)"
+    )
+    parser.add_argument("--merge", nargs="+", type=Path, metavar="FILE.json", default=[], help="figures of earlier runs; new ones of a pipeline replace them")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="JSON with all figures")
-    args = parser.parse_args()
+    parser.add_argument("--report", type=Path, metavar="PAGE.md", help="page that gets the table and a picture, for instance docs/accuracy.md")
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
     began = time.perf_counter()
     try:
+        for name in args.pipelines:
+            if name not in PIPELINES:
+                raise InputError(f"Pipeline '{name}' is unknown; valid are {', '.join(PIPELINES)}.")
         results = run(args)
+        print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
+        if args.out:
+            targets = {"median": {" ".join(key): value for key, value in TARGETS.items()}, "worst": {" ".join(key): value for key, value in WORST.items()}}
+            content = {
+                "seed": args.seed,
+                "settings": args.set,
+                "skip_s": args.skip_s,
+                "targets": targets,
+                "data": results.data,
+                "conditions": results.conditions,
+            }
+            args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        if args.report:
+            command = f"python benchmark/compare_pipelines.py {shlex.join(sys.argv[1:])}"
+            comparison_report.write(args.report, results.conditions, f"Made by `{command.strip()}` on {os.cpu_count()} cores.")
     except InputError as error:
         raise SystemExit(str(error)) from None
-    print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
-    if args.out:
-        targets = {"median": {" ".join(key): value for key, value in TARGETS.items()}, "worst": {" ".join(key): value for key, value in WORST.items()}}
-        content = {"seed": args.seed, "settings": args.set, "skip_s": args.skip_s, "targets": targets, "conditions": results}
-        args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from recordings import RATE_HZ, Recording, Session
+from output import Output
+from recordings import RATE_HZ, Recording, Session, fingerprint
 from walks import FLEXIONS
 
 from biomech_fit.config.fit import FitConfig
@@ -20,22 +21,6 @@ from biomech_fit.core.types import FrameResult, PoseEstimate
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.subject import Subject, subject_from_estimate
 from biomech_fit.stream.pipeline import FitPipeline
-
-
-@dataclass(frozen=True, eq=False)
-class Output:
-    """What a pipeline says about one recording; T frames, NaN where it says nothing."""
-
-    points: np.ndarray
-    """(T, K, 3) m"""
-    angles: np.ndarray
-    """(T, 6) degrees, `walks.FLEXIONS`"""
-    cameras: list[Camera]
-    """As known at the end."""
-    ms_per_frame: float
-    """Wall time of the whole recording over its frames."""
-    point_std: np.ndarray | None = None
-    angle_std: np.ndarray | None = None
 
 
 def track(session: Session, keypoint_set: KeypointSet, refine: bool, settings: dict[str, Any], known: bool) -> dict[str, Output]:
@@ -50,12 +35,25 @@ def track(session: Session, keypoint_set: KeypointSet, refine: bool, settings: d
     body = _body(keypoint_set.name, keypoint_set)
     subject: Subject | None = None
     if known:
-        pipeline, _, _ = _run(session.static, body, keypoint_set, config, None)
-        subject = subject_from_estimate(pipeline.subject(), body, keypoint_set.name)
-    pipeline, results, seconds = _run(session.walk, body, keypoint_set, config, subject)
-    cameras, ms = list(pipeline.calibration().cameras), 1e3 * seconds / len(session.walk.frames)
+        subject = _standing(session.static, body, keypoint_set, config)
+    pipeline, results, seconds, cpu_seconds = _run(session.walk, body, keypoint_set, config, subject)
+    cameras, frames = list(pipeline.calibration().cameras), len(session.walk.frames)
+    ms = (1e3 * seconds / frames, 1e3 * cpu_seconds / frames)
     estimates = {"causal": [r.causal for r in results], "smoothed": [r.smoothed for r in results]}
     return {name: _output(some, session.walk, body, cameras, ms) for name, some in estimates.items()}
+
+
+_subjects: dict[tuple[str, str, FitConfig], Subject] = {}
+"""By keypoint set, recording and settings: many conditions have the same standing trial."""
+
+
+def _standing(recording: Recording, body: BodyModel, keypoint_set: KeypointSet, config: FitConfig) -> Subject:
+    """The body as the pipeline finds it from a standing trial."""
+    key = (keypoint_set.name, fingerprint(recording), config)
+    if key not in _subjects:
+        pipeline = _run(recording, body, keypoint_set, config, None)[0]
+        _subjects[key] = subject_from_estimate(pipeline.subject(), body, keypoint_set.name)
+    return _subjects[key]
 
 
 @lru_cache(maxsize=1)
@@ -66,21 +64,21 @@ def _body(name: str, keypoint_set: KeypointSet) -> BodyModel:
 
 def _run(
     recording: Recording, body: BodyModel, keypoint_set: KeypointSet, config: FitConfig, subject: Subject | None
-) -> tuple[FitPipeline, list[FrameResult], float]:
-    """The pipeline after the recording, its results, and the seconds that feeding and fitting took."""
+) -> tuple[FitPipeline, list[FrameResult], float, float]:
+    """The pipeline after the recording, its results, and the seconds that feeding and fitting took, by the clock and on the cores."""
     pipeline = FitPipeline(body, recording.given, keypoint_set, config, subject)
     pipeline.compile()
     results: list[FrameResult] = []
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     for packets in recording.frames:
         for packet in packets:
             pipeline.feed_keypoints(packet)
         results += pipeline.poll()
     results += pipeline.flush()
-    return pipeline, results, time.perf_counter() - began
+    return pipeline, results, time.perf_counter() - began, time.process_time() - cpu_began
 
 
-def _output(estimates: list[PoseEstimate | None], recording: Recording, body: BodyModel, cameras: list[Camera], ms: float) -> Output:
+def _output(estimates: list[PoseEstimate | None], recording: Recording, body: BodyModel, cameras: list[Camera], ms: tuple[float, float]) -> Output:
     frames, k = recording.points.shape[:2]
     points, point_std = np.full((frames, k, 3), np.nan), np.full((frames, k, 3), np.nan)
     angles, angle_std = np.full((frames, len(FLEXIONS)), np.nan), np.full((frames, len(FLEXIONS)), np.nan)
@@ -91,4 +89,4 @@ def _output(estimates: list[PoseEstimate | None], recording: Recording, body: Bo
         t = int(np.argmin(np.abs(recording.stamp_ns - estimate.stamp_ns)))
         points[t], point_std[t] = estimate.keypoints, estimate.keypoint_std
         angles[t], angle_std[t] = np.rad2deg(estimate.position[columns]), np.rad2deg(estimate.position_std[columns])
-    return Output(points, angles, cameras, ms, point_std, angle_std)
+    return Output(points, angles, *ms, cameras, point_std, angle_std)

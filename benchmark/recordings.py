@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from rigs import RIGS, Placed, perturbed, pixels
@@ -57,7 +58,8 @@ CONDITIONS = {
         Condition("silent", "ring, one camera silent from the middle", silent=True),
         Condition("loss", "ring, 20 % packet loss", loss=0.2),
         Condition("lag", "ring, one camera lagging 25 ms", lag_s=0.025),
-        Condition("side", "4 cameras on one side", rig="4 on one side"),
+        Condition("side", "4 cameras on one side, arc of 60°", rig="4 in 60"),
+        Condition("side90", "4 cameras on one side, arc of 90°", rig="4 in 90"),
         Condition("real", "the real 4-camera rig, perturbed", rig="real 4", perturbed=True),
         Condition("correlated", "ring, noise correlated in time (0.8)", correlation=0.8),
         Condition("stranger", "ring, a stranger in one camera", stranger=True),
@@ -92,20 +94,33 @@ class Session:
 
 def make_session(subject: str, condition: Condition, keypoint_set: KeypointSet, seed: int) -> Session:
     """The recordings of one person in one condition. Silence and the stranger come with the walk only; all else is in both trials."""
-    person = _person(subject, keypoint_set, seed)
+    person = _person(subject, keypoint_set.names, seed)
     placed = RIGS[condition.rig](person.walk.points(_times(person.walk)))
     given = perturbed(placed.cameras, _rng(seed, subject, "calibration")) if condition.perturbed else placed.cameras
     other = None
     if condition.stranger:
         names = subject_names()
-        other = _person(names[(names.index(subject) + 1) % len(names)], keypoint_set, seed).walk
+        other = _person(names[(names.index(subject) + 1) % len(names)], keypoint_set.names, seed).walk
     static = _record(person.static, placed, given, condition, None, subject, "static", seed)
     walk = _record(person.walk, placed, given, condition, other, subject, "walk", seed)
     return Session(static, walk)
 
 
-def _person(subject: str, keypoint_set: KeypointSet, seed: int) -> Person:
-    return read_person(subject, keypoint_set.names, _rng(seed, subject, "offsets"))
+def fingerprint(recording: Recording) -> str:
+    """The same for two recordings if a pipeline gets the same from both: calibration and packets."""
+    crc = 0
+    for camera in recording.given:
+        for part in (camera.matrix, camera.distortion, camera.rotation, camera.translation):
+            crc = zlib.crc32(np.round(part, 6).tobytes(), crc)
+    for packets in recording.frames:
+        for packet in packets:
+            crc = zlib.crc32(f"{packet.camera} {packet.stamp_ns}".encode() + np.round(packet.xy, 2).tobytes() + np.round(packet.confidence, 3).tobytes(), crc)
+    return f"{crc:08x}"
+
+
+@lru_cache(maxsize=12)
+def _person(subject: str, keypoint_names: tuple[str, ...], seed: int) -> Person:
+    return read_person(subject, keypoint_names, _rng(seed, subject, "offsets"))
 
 
 def _rng(seed: int, *purpose: str) -> np.random.Generator:
@@ -117,9 +132,7 @@ def _times(trial: Trial) -> np.ndarray:
     return np.arange(trial.start_s + MARGIN_S, trial.end_s, 1 / RATE_HZ)
 
 
-def _record(
-    trial: Trial, placed: Placed, given: list[Camera], condition: Condition, stranger: Trial | None, subject: str, name: str, seed: int
-) -> Recording:
+def _record(trial: Trial, placed: Placed, given: list[Camera], condition: Condition, stranger: Trial | None, subject: str, name: str, seed: int) -> Recording:
     time = _times(trial)
     stamp_ns = np.round((time - time[0] + 1.0) * 1e9).astype(np.int64)
     special = int(_rng(seed, subject, "camera").integers(len(given)))

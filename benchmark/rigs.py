@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -16,9 +17,8 @@ WIDTH, HEIGHT, FOCAL_PX = 1280, 1024, 1150.0
 DISTORTION = (-0.06, 0.02, 0.0004, -0.0003)
 """k1 k2 p1 p2: 6 px at the edge of the image."""
 REAL = DATA.parent / "pose2sim_balancing" / "calibration" / "Calib_qualisys.toml"
-ARC_DEG, FACING_DEG = 60.0, 90.0
-"""The one-sided arc and the bearing of its middle; 0 = straight ahead of the walk's direction, 90 = its left. Triangulation + 6 Hz filter has 12.5 mm here, as
-the 13.3 mm that the targets were set against; an arc of 90 degrees has 10.4."""
+FACING_DEG = 90.0
+"""Bearing of the middle of a one-sided arc; 0 = straight ahead of the walk's direction, 90 = its left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ def ring(walk: np.ndarray, count: int = 8) -> Placed:
     return _circle(walk, np.arange(count) * 2 * np.pi / count + np.pi / 8)
 
 
-def one_sided(walk: np.ndarray, count: int = 4) -> Placed:
+def one_sided(walk: np.ndarray, arc_deg: float, count: int = 4) -> Placed:
     """Cameras on an arc on the walker's left."""
-    return _circle(walk, _heading(walk) + np.deg2rad(FACING_DEG + np.linspace(-ARC_DEG / 2, ARC_DEG / 2, count)))
+    return _circle(walk, _heading(walk) + np.deg2rad(FACING_DEG + np.linspace(-arc_deg / 2, arc_deg / 2, count)))
 
 
 def real(walk: np.ndarray) -> Placed:
@@ -69,7 +69,7 @@ def real(walk: np.ndarray) -> Placed:
     return best[1]
 
 
-RIGS = {"ring of 8": ring, "4 on one side": one_sided, "real 4": real}
+RIGS = {"ring of 8": ring, "4 in 60": partial(one_sided, arc_deg=60.0), "4 in 90": partial(one_sided, arc_deg=90.0), "real 4": real}
 
 
 def pixels(camera: Camera, points: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from ours import Output
+from output import Output
 from recordings import RATE_HZ, Recording
 from walks import FLEXIONS
 
@@ -29,6 +29,7 @@ def score(output: Output, recording: Recording, keypoint_names: tuple[str, ...],
         "aligned_mm": float(np.nanmedian(aligned)),
         "raw_p95_mm": float(np.nanpercentile(raw, 95)),
         "ms_per_frame": output.ms_per_frame,
+        "cpu_ms_per_frame": output.cpu_ms_per_frame,
     }
     error = output.angles[counted] - recording.angles[counted]
     free = error - np.nanmean(error, axis=0)
@@ -41,7 +42,7 @@ def score(output: Output, recording: Recording, keypoint_names: tuple[str, ...],
         out["points_in_95"] = _coverage(mine - true, output.point_std[counted][:, legs])
         out["angles_in_95"] = _coverage(free, output.angle_std[counted])
         out["angles_raw_in_95"] = _coverage(error, output.angle_std[counted])
-    return out | camera_errors(output.cameras, recording.true)
+    return out if output.cameras is None else out | camera_errors(output.cameras, recording.true)
 
 
 def _coverage(error: np.ndarray, std: np.ndarray) -> float:
