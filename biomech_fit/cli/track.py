@@ -109,15 +109,15 @@ def run(args: argparse.Namespace) -> int:
             write_outputs(args.out, result, report=not args.no_report)
             _say(args.out, result, pipeline.compiled_s)
         if len(people) > 1:
-            write_outputs(args.out / "people" / str(n), result, report=not args.no_report and n != min(estimates))
+            write_outputs(args.out / "people" / f"person_{n}", result, report=not args.no_report and n != min(estimates))
     if len(people) > 1:
-        print(f"People: {', '.join(f'{n} ({estimate.frames} frames)' for n, estimate in estimates.items())}; each in {args.out / 'people'}/<number>.")
+        print(f"People: {', '.join(f'{n} ({estimate.frames} frames)' for n, estimate in estimates.items())}; each in {args.out / 'people'}/person_<number>.")
     return 0
 
 
 def _remove_people(out: Path) -> None:
     """Results of an earlier run's people must not be taken for this run's."""
-    for folder in (out / "people").glob("[1-9]"):
+    for folder in (out / "people").glob("person_[1-9]"):
         if (folder / "summary.json").is_file():
             shutil.rmtree(folder)
 

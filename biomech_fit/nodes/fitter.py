@@ -175,7 +175,7 @@ class FitterNode(LifecycleNode):
         if worker is None or outputs is None or pipeline is None or triggers is None:
             return
         try:
-            outputs.slow(pipeline.calibration(), pipeline.subject())
+            outputs.slow(pipeline.calibration(), pipeline.bodies())
         except Exception as error:
             self.diagnostics.problem("estimates", f"Calibration and subject could not be published: {type(error).__name__}: {error}", "error")
         rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics()]

@@ -21,6 +21,8 @@ RIGHT = ColorRGBA(r=0.85, g=0.30, b=0.20, a=1.0)
 MIDDLE = ColorRGBA(r=0.80, g=0.80, b=0.80, a=1.0)
 CAMERA = ColorRGBA(r=0.95, g=0.75, b=0.20, a=0.9)
 AXES = (ColorRGBA(r=0.9, g=0.1, b=0.1, a=1.0), ColorRGBA(r=0.1, g=0.75, b=0.1, a=1.0), ColorRGBA(r=0.15, g=0.3, b=0.95, a=1.0))
+TINTS = (ColorRGBA(r=0.20, g=0.75, b=0.30, a=1.0), ColorRGBA(r=0.95, g=0.80, b=0.15, a=1.0), ColorRGBA(r=0.70, g=0.35, b=0.85, a=1.0))
+"""The second person's markers are half green, the third's yellow, the fourth's violet."""
 SEGMENT_RADIUS_M = 0.025
 AXIS_LENGTH_M = 0.08
 FRUSTUM_DEPTH_M = 0.25
@@ -44,8 +46,9 @@ def side_colour(name: str) -> ColorRGBA:
 class BodyMarkers:
     """Markers of one body: segments as cylinders, keypoints as spheres and lines, a triad at every joint."""
 
-    def __init__(self, body: BodyModel, keypoint_set: KeypointSet, frame_id: str) -> None:
+    def __init__(self, body: BodyModel, keypoint_set: KeypointSet, frame_id: str, person: int = 1) -> None:
         self._body, self._set, self._frame = body, keypoint_set, frame_id
+        self._namespace, self._tint = ("", None) if person == 1 else (f"person_{person}/", TINTS[(person - 2) % len(TINTS)])
         index = {name: i for i, name in enumerate(body.joint_centre_names)}
         self._segments = [(name, index[a], index[b]) for name, (a, b) in body.segments.items() if a in index and b in index]
         self._model = body.mj_model
@@ -65,11 +68,11 @@ class BodyMarkers:
         for k, name in enumerate(self._body.keypoint_names):
             if np.isfinite(points[k]).all():
                 spheres.points.append(point_msg(points[k]))
-                spheres.colors.append(side_colour(name))
+                spheres.colors.append(self._colour(name))
         for a, b in self._set.edges:
             if np.isfinite(points[[a, b]]).all():
                 lines.points += [point_msg(points[a]), point_msg(points[b])]
-                lines.colors += [side_colour(self._body.keypoint_names[b])] * 2
+                lines.colors += [self._colour(self._body.keypoint_names[b])] * 2
         markers += [marker for marker in (spheres, lines, self._axes(estimate)) if marker.points or marker.type == Marker.CYLINDER]
         return MarkerArray(markers=[*markers, *(self._ellipsoids(estimate) if ellipsoids else [])])
 
@@ -87,13 +90,19 @@ class BodyMarkers:
             marker.scale = Vector3(x=float(size[0]), y=float(size[1]), z=float(size[2]))
             marker.pose.position = point_msg(estimate.keypoints[k])
             marker.pose.orientation = quaternion_msg(wxyz_from_matrix(axes))
-            base = side_colour(name)
+            base = self._colour(name)
             marker.color = ColorRGBA(r=base.r, g=base.g, b=base.b, a=0.3)
             markers.append(marker)
         return markers
 
+    def _colour(self, name: str) -> ColorRGBA:
+        colour = side_colour(name)
+        if self._tint is None:
+            return colour
+        return ColorRGBA(r=(colour.r + self._tint.r) / 2, g=(colour.g + self._tint.g) / 2, b=(colour.b + self._tint.b) / 2, a=colour.a)
+
     def _marker(self, namespace: str, number: int, kind: int, estimate: PoseEstimate, size: float) -> Marker:
-        marker = Marker(header=header(estimate.stamp_ns, self._frame), ns=namespace, id=number, type=kind, action=Marker.ADD, lifetime=STALE)
+        marker = Marker(header=header(estimate.stamp_ns, self._frame), ns=self._namespace + namespace, id=number, type=kind, action=Marker.ADD, lifetime=STALE)
         marker.scale = Vector3(x=size, y=size, z=size)
         marker.color.a = 1.0
         marker.pose.orientation.w = 1.0
@@ -107,7 +116,7 @@ class BodyMarkers:
             marker.action = Marker.DELETE
             return marker
         marker.scale.z = length
-        marker.color = side_colour(name)
+        marker.color = self._colour(name)
         marker.pose.position = point_msg((start + end) / 2)
         marker.pose.orientation = quaternion_msg(wxyz_from_matrix(_frame_along(along / length)))
         return marker

@@ -53,7 +53,7 @@ def write(simulation: Simulation, folder: str | Path, *, bag: bool = False, prog
         write_bag_recording(folder / "bag", simulation.cameras, simulation.keypoint_set, counted())
     write_truth(simulation, folder)
     for number, person in enumerate(simulation.others, 2):
-        write_truth(person, folder / "people" / str(number))
+        write_truth(person, folder / "people" / f"person_{number}")
     # The true calibration lies one level deeper, where no reader takes it for the recording's.
     write_calibration(folder / "truth" / "Calib_true.toml", simulation.final_cameras)
     return folder

@@ -198,7 +198,7 @@ class FitPipeline:
             covariance,
         )
 
-    def subjects(self) -> dict[int, SubjectEstimate]:
+    def bodies(self) -> dict[int, SubjectEstimate]:
         """The bodies of the first person and of all others who are tracked or missed, by number."""
         return {track.number: self.subject(track.number) for track in self._people.tracks if track.number == 1 or track.known}
 

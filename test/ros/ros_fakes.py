@@ -108,6 +108,9 @@ class FakePipeline:
             np.zeros((k, 3)), np.full((k, 3), 0.01), {name: 0.4 for name in body.segments}, self.frames, False,
         )  # fmt: skip
 
+    def bodies(self) -> dict[int, SubjectEstimate]:
+        return {1: self.subject()}
+
     def diagnostics(self):
         return [("ok", "fake", "All is well.", {"frames": self.frames})]
 

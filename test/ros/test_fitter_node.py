@@ -75,7 +75,7 @@ class Rig:
         assert self.node.trigger_configure() == SUCCESS
         assert self.node.trigger_activate() == SUCCESS
         assert self.spin_until(lambda: all(p.get_subscription_count() for p in self.publishers.values()))
-        assert self.spin_until(lambda: self.node._outputs._publishers["body_state"].get_subscription_count() and self.got["robot_description"])
+        assert self.spin_until(lambda: self.node.count_subscribers("body_state") and self.got["robot_description"])
 
     def message(self, which, /, **changes):
         packet = KeypointPacket(which.name, self.stamp_ns, np.full((1, K, 2), 500, np.float32), np.full((1, K), 0.9, np.float32), np.array([-1], np.int32))

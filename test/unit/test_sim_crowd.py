@@ -75,6 +75,6 @@ def test_the_same_seed_gives_the_same_crowd_and_the_first_person_alone_another_w
 
 def test_everybodys_truth_is_written(tmp_path: Path) -> None:
     out = write(crowd(), tmp_path / "out")
-    for folder in (out, out / "people" / "2", out / "people" / "3"):
+    for folder in (out, out / "people" / "person_2", out / "people" / "person_3"):
         for name in ("truth.npz", "truth.mot", "truth.trc", "truth_events.csv"):
             assert (folder / name).is_file(), (folder, name)
