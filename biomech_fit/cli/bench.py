@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--cameras", type=int, help="number of cameras (default 8)")
     parser.add_argument("--keypoints", type=int, help=f"number of keypoints: {', '.join(map(str, SETS))} (default: 26 and 87)")
     parser.add_argument("--window", type=int, help="frames in the window (default 32)")
-    parser.add_argument("--people", type=int, default=1, help="people; this version tracks 1")
+    parser.add_argument("--people", type=int, default=1, help="people walking about and tracked, 1 to 4 (default 1)")
     parser.add_argument("--seconds", type=float, default=10.0, help="simulated seconds at 60 Hz per case (default 10)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where the solver runs (default auto)")
     parser.add_argument("--no-cold-start", action="store_true", help="leave out the start with an empty compilation cache, which takes half a minute")
@@ -42,20 +42,20 @@ def run(args: argparse.Namespace) -> int:
 
     if args.keypoints is not None and args.keypoints not in SETS:
         raise InputError(f"--keypoints must be one of {', '.join(map(str, SETS))}, not {args.keypoints}.")
-    if args.people != 1:
-        raise InputError(f"--people must be 1 in this version, not {args.people}.")
+    if not 1 <= args.people <= 4:
+        raise InputError(f"--people must be within 1 and 4, not {args.people}.")
     given = (args.cameras, args.keypoints, args.window)
     cameras, keypoints, window = (default if value is None else value for value, default in zip(given, DEFAULT_CASES[0], strict=True))
     if not 2 <= cameras <= 32 or not 8 <= window <= 256 or not 1 <= args.seconds <= 600:
         raise InputError("--cameras must be within 2 and 32, --window within 8 and 256, and --seconds within 1 and 600.")
-    cases = DEFAULT_CASES if given == (None, None, None) else ((cameras, keypoints, window),)
+    cases = DEFAULT_CASES if given == (None, None, None) and args.people == 1 else ((cameras, keypoints, window),)
     if args.only_start:
         print(json.dumps({"ready_s": _ready(*cases[0], args.device)}))
         return 0
     out: dict[str, Any] = {}
     if not args.no_cold_start:
         out["ready_cold_s"], out["ready_warm_s"] = _starts(cases[0], args.device)
-    out["cases"] = [_case(*case, args.seconds, args.device) for case in cases]
+    out["cases"] = [_case(*case, args.seconds, args.device, args.people) for case in cases]
     import jax
 
     from biomech_fit.stream.device import choose_device
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pipeline(cameras: int, keypoints: int, window: int, seconds: float, device: str):
+def _pipeline(cameras: int, keypoints: int, window: int, seconds: float, device: str, people: int = 1):
     """A simulation and the pipeline for it."""
     from biomech_fit.config import FitConfig
     from biomech_fit.formats.model import load_body_model
@@ -76,19 +76,19 @@ def _pipeline(cameras: int, keypoints: int, window: int, seconds: float, device:
     from biomech_fit.sim.simulate import simulate
     from biomech_fit.stream.pipeline import FitPipeline
 
-    simulation = simulate(SimConfig(seconds=seconds, cameras=cameras, keypoint_set=SETS[keypoints]))
+    simulation = simulate(SimConfig(seconds=seconds, cameras=cameras, keypoint_set=SETS[keypoints], people=people))
     config = FitConfig(device=device)
-    config = replace(config, window=replace(config.window, frames=window))
+    config = replace(config, window=replace(config.window, frames=window), stream=replace(config.stream, max_people=people))
     body = load_body_model(None, simulation.keypoint_set)
     return simulation, FitPipeline(body, simulation.cameras, simulation.keypoint_set, config)
 
 
-def _case(cameras: int, keypoints: int, window: int, seconds: float, device: str) -> dict[str, Any]:
+def _case(cameras: int, keypoints: int, window: int, seconds: float, device: str, people: int) -> dict[str, Any]:
     import numpy as np
 
     from biomech_fit.stream.device import count_compilations
 
-    simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device)
+    simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device, people)
     pipeline.compile()
     times: list[float] = []
     with count_compilations() as compilations:
@@ -104,7 +104,7 @@ def _case(cameras: int, keypoints: int, window: int, seconds: float, device: str
         "cameras": cameras,
         "keypoints": keypoints,
         "window": window,
-        "people": 1,
+        "people": people,
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
