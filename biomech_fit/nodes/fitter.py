@@ -174,11 +174,12 @@ class FitterNode(LifecycleNode):
         worker, outputs, pipeline, triggers = self._worker, self._outputs, self._pipeline, self._triggers
         if worker is None or outputs is None or pipeline is None or triggers is None:
             return
+        calibration = None
         try:
-            outputs.slow(pipeline.calibration(), pipeline.bodies())
+            outputs.slow(calibration := pipeline.calibration(), pipeline.bodies())
         except Exception as error:
             self.diagnostics.problem("estimates", f"Calibration and subject could not be published: {type(error).__name__}: {error}", "error")
-        rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics()]
+        rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics(calibration)]
         self._diagnostics_publisher.publish(self.diagnostics.message(self._now_ns(), rows))
 
 

@@ -23,6 +23,7 @@ from biomech_fit.core.segments import segment_lengths
 from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, Status
 from biomech_fit.stream.assembler import Assembler
 from biomech_fit.stream.association import cleaned
+from biomech_fit.stream.camera_report import CameraReport
 from biomech_fit.stream.device import choose_device, use_compilation_cache, use_one_blas_thread
 from biomech_fit.stream.people import People
 from biomech_fit.stream.person import PersonTracker
@@ -82,6 +83,7 @@ class FitPipeline:
             trackers[0].set_subject(*self._known_body(subject))
         self._people = People(trackers, self.cameras, config, bones)
         self._assembler = self._new_assembler()
+        self._camera_report = CameraReport(config.refine)
         self.compiled_s: float | None = None
         self._newest_ns = 0
 
@@ -202,8 +204,11 @@ class FitPipeline:
         """The bodies of the first person and of all others who are tracked or missed, by number."""
         return {track.number: self.subject(track.number) for track in self._people.tracks if track.number == 1 or track.known}
 
-    def diagnostics(self) -> list[tuple[int, str, str, dict[str, Any]]]:
-        """Rows (level 0 ok, 1 warning, 2 error; name; sentence; values) on every person's track and every camera."""
+    def diagnostics(self, calibration: CalibrationEstimate | None = None) -> list[tuple[int, str, str, dict[str, Any]]]:
+        """Rows (level 0 ok, 1 warning, 2 error; name; sentence; values) on every person's track and every camera.
+
+        `calibration` is what `calibration()` said, where the caller has it already. Shares in the sentences are since the last call.
+        """
         rows: list[tuple[int, str, str, dict[str, Any]]] = []
         for track in self._people.tracks:
             if track.number == 1 or track.known:
@@ -211,15 +216,7 @@ class FitPipeline:
                 name = "track" if track.number == 1 else f"track of person {track.number}"
                 counts = {"frames": track.fitted, "lost": track.lost_frames, "restarts": track.restarts}
                 rows.append((level, name, STATUS_SENTENCE[track.status], counts))
-        for name, health in self._assembler.health().items():
-            if health.alive:
-                sentence, row = "The camera sends keypoints.", 0
-            else:
-                sentence, row = ("The camera has stopped sending keypoints." if health.received else "The camera has sent nothing yet."), 1
-            counts = {entry: getattr(health, entry) for entry in ("late", "duplicates", "lost", "received")}
-            values = {"rate_hz": round(health.rate_hz, 2), **counts}
-            rows.append((row, f"camera {name}", sentence, values))
-        return rows
+        return rows + self._camera_report.rows(self._assembler.health(), calibration or self.calibration())
 
     # --- one frame set ----------------------------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ MAX_STEP_S = 0.2
 
 
 class SubjectTrial:
-    """Counts the seconds in which the person was well seen, until they are enough.
+    """Counts the seconds in which the (first) person was well seen, until they are enough.
 
     The caller clears the subject first (`FitPipeline.reset(subject=True)`), feeds every result to `add`, and hands `FitPipeline.subject()` back with
     `set_subject` once it says so.
@@ -47,4 +47,4 @@ class SubjectTrial:
 
 def _is_good(result: FrameResult) -> bool:
     estimate = result.causal
-    return estimate is not None and result.status in (Status.OK, Status.REINITIALISED) and len(estimate.cameras_used) >= MIN_CAMERAS
+    return result.person == 1 and estimate is not None and result.status in (Status.OK, Status.REINITIALISED) and len(estimate.cameras_used) >= MIN_CAMERAS

@@ -111,7 +111,7 @@ class FakePipeline:
     def bodies(self) -> dict[int, SubjectEstimate]:
         return {1: self.subject()}
 
-    def diagnostics(self):
+    def diagnostics(self, calibration=None):
         return [("ok", "fake", "All is well.", {"frames": self.frames})]
 
 
