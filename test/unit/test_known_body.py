@@ -1,0 +1,92 @@
+"""A body that becomes known while the person walks: the trial, the new start with it, and forgetting it again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_pipeline import CAUSAL_MM, CONFIG, causal, check_sense, errors_mm, frames_of, scene, smoothed
+
+from biomech_fit.core.types import Status
+from biomech_fit.formats.subject import subject_from_estimate
+from biomech_fit.stream.device import count_compilations
+from biomech_fit.stream.pipeline import FitPipeline
+from biomech_fit.stream.subject_trial import SubjectTrial
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> FitPipeline:
+    s = scene()
+    pipeline = FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG)
+    pipeline.compile()
+    return pipeline
+
+
+def test_a_trial_fixes_the_body_while_the_person_walks_on(pipeline: FitPipeline) -> None:
+    """One second of trial: nobody is lost, no smoothed frame is missing, nothing is compiled, and what was learned is the new prior."""
+    s, trial, results, learned = scene(), SubjectTrial(1.0), [], None
+    fresh = pipeline.subject()
+    with count_compilations() as compilations:
+        for packet in s.packets():
+            pipeline.feed_keypoints(packet)
+            new = pipeline.poll()
+            results += new
+            if learned is None and trial.add(new):
+                learned, at_ns = pipeline.subject(), new[-1].stamp_ns
+                results += pipeline.set_subject(subject_from_estimate(learned, s.body, s.keypoint_set.name, "Ada"))
+                assert pipeline.subject().name == "Ada"
+        results += pipeline.flush()
+    assert compilations.count == 0 and learned is not None and at_ns == pytest.approx(1.0e9, abs=1e8)
+    for estimate in causal(results) + smoothed(results):
+        check_sense(pipeline, estimate)
+    assert [e.status for e in causal(results)] == [Status.OK] * frames_of(s)
+    late = [e.stamp_ns for e in smoothed(results)]
+    assert sorted(late) == [e.stamp_ns for e in causal(results)]
+    after = [e for e in causal(results) if e.stamp_ns > at_ns]
+    assert np.nanmedian(errors_mm(after[:5], s, 0.0)) < CAUSAL_MM
+    # What is known is kept: closer than two standard deviations, and not less sure.
+    now = pipeline.subject()
+    assert np.all(now.scale_std < 1.01 * learned.scale_std) and np.all(learned.scale_std < fresh.scale_std)
+    assert np.all(np.abs(now.scales - learned.scales) < 2 * learned.scale_std)
+    assert now.covariance is not None and now.covariance.shape == (15 + 3 * 26,) * 2
+
+
+def test_the_known_body_is_there_at_the_next_start_and_can_be_forgotten(pipeline: FitPipeline) -> None:
+    s = scene()
+    pipeline.reset()
+    packets = [p for p in s.packets() if p.stamp_ns < 0.2e9]
+    for packet in packets:
+        pipeline.feed_keypoints(packet)
+        pipeline.poll()
+    assert np.abs(pipeline.subject().scales).max() > 0.02 and pipeline.subject().name == "Ada"
+    pipeline.reset(subject=True)
+    unknown = FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG).subject()
+    again = pipeline.subject()
+    assert again.name == ""
+    np.testing.assert_array_equal(again.scales, unknown.scales)
+    np.testing.assert_allclose(again.scale_std, unknown.scale_std)
+    np.testing.assert_allclose(again.keypoint_offset_std, unknown.keypoint_offset_std)
+
+
+def test_what_is_not_estimated_stays_where_the_subject_has_it() -> None:
+    """With refine.scales off the subject's sizes are held, and what its correlations say of the offsets at these sizes is used."""
+    s = scene()
+    rng = np.random.default_rng(0)
+    size = len(s.body.scale_names) + 3 * len(s.body.keypoint_names)
+    root = rng.standard_normal((size, size)) * 0.01
+    held = replace(CONFIG, refine=replace(CONFIG.refine, scales=False))
+    pipeline = FitPipeline(s.body, s.cameras, s.keypoint_set, held)
+    plain = pipeline.subject()
+    estimate = replace(plain, scales=np.full(len(plain.scales), 0.03), covariance=root @ root.T + 1e-6 * np.eye(size))
+    std = np.sqrt(np.diag(estimate.covariance))
+    count = len(plain.scales)
+    estimate = replace(estimate, scale_std=std[:count], keypoint_offset_std=std[count:].reshape(-1, 3))
+    pipeline.set_subject(subject_from_estimate(estimate, s.body, s.keypoint_set.name))
+    got = pipeline.subject()
+    np.testing.assert_allclose(got.scales, 0.03)
+    assert got.scale_std.max() < 1e-3 and got.covariance is not None
+    # Gaussian conditioning: the offsets' covariance given the scales.
+    full = estimate.covariance + 1e-8 * np.eye(size)
+    given = full[count:, count:] - full[count:, :count] @ np.linalg.solve(full[:count, :count], full[:count, count:])
+    np.testing.assert_allclose(got.covariance[count:, count:], given, rtol=0.02, atol=1e-7)
