@@ -43,6 +43,7 @@ from walks import subject_names
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.formats.atomic import write_text
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 
 KEYPOINT_SET = "halpe_26"
@@ -65,7 +66,13 @@ def _ours(session: Session, keypoint_set: KeypointSet, condition: Condition, opt
 
 
 def _pose2sim(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options, known: bool) -> dict[str, Output]:
-    return {"offline": peers.run(session, keypoint_set, options.venv, options.folder, known)} if condition.refine else {}
+    if not condition.refine:
+        return {}
+    try:
+        return {"offline": peers.run(session, keypoint_set, options.venv, options.folder, known)}
+    except peers.PeerFailed as error:
+        print(f"Pose2Sim with OpenSim has no result for a walk of condition '{condition.name}': {error}", file=sys.stderr, flush=True)
+        return {}
 
 
 def _plain(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options) -> dict[str, Output]:
@@ -168,8 +175,15 @@ def read(path: Path, seed: int, skip_s: float) -> Results:
     return results
 
 
+def write(args: argparse.Namespace, results: Results) -> None:
+    """All figures as JSON."""
+    targets = {"median": {" ".join(key): value for key, value in TARGETS.items()}, "worst": {" ".join(key): value for key, value in WORST.items()}}
+    content = {"seed": args.seed, "settings": args.set, "skip_s": args.skip_s, "targets": targets, "data": results.data, "conditions": results.conditions}
+    write_text(args.out, json.dumps(content, indent=1) + "\n")
+
+
 def run(args: argparse.Namespace) -> Results:
-    """All figures, the conditions in the order of the table; prints each condition's rows as soon as they are there."""
+    """All figures, the conditions in the order of the table; prints and writes each condition as soon as it is there."""
     results = Results({}, {})
     for path in args.merge:
         results.add(read(path, args.seed, args.skip_s))
@@ -181,6 +195,8 @@ def run(args: argparse.Namespace) -> Results:
         results.conditions[condition] = {name: scores[name] for name in PIPELINES if scores.get(name)}
         for row in comparison_report.table_rows(condition, results.conditions[condition]):
             print(row, flush=True)
+        if args.out:
+            write(args, results)
     results.conditions = {condition: results.conditions[condition] for condition in CONDITIONS if results.conditions.get(condition)}
     return results
 
@@ -213,17 +229,6 @@ def main() -> None:
                 raise InputError(f"Pipeline '{name}' is unknown; valid are {', '.join(PIPELINES)}.")
         results = run(args)
         print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
-        if args.out:
-            targets = {"median": {" ".join(key): value for key, value in TARGETS.items()}, "worst": {" ".join(key): value for key, value in WORST.items()}}
-            content = {
-                "seed": args.seed,
-                "settings": args.set,
-                "skip_s": args.skip_s,
-                "targets": targets,
-                "data": results.data,
-                "conditions": results.conditions,
-            }
-            args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if args.report:
             command = f"python benchmark/compare_pipelines.py {shlex.join(sys.argv[1:])}"
             comparison_report.write(args.report, results.conditions, f"Made by `{command.strip()}` on {os.cpu_count()} cores.")

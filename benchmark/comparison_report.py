@@ -71,11 +71,13 @@ def table_head() -> str:
 def table_rows(condition: str, scores: Scores) -> list[str]:
     """Markdown rows of one condition."""
     rows = []
+    most = max((len(walks) for outputs in scores.values() for walks in outputs.values()), default=0)
     for pipeline, outputs in scores.items():
         for kind, walks in outputs.items():
+            count = "" if len(walks) == most else f" ({len(walks)} of {most} walks)"
             targets, worst = (limits.get((condition, kind), {}) if pipeline == "ours" else {} for limits in (TARGETS, WORST))
             cells = [_cell(name, digits, [walk[name] for walk in walks.values() if name in walk], targets, worst) for name, _, digits in SHOWN]
-            rows.append(f"| {CONDITIONS[condition].title} | {pipeline}, {kind} | {' | '.join(cells)} |")
+            rows.append(f"| {CONDITIONS[condition].title} | {pipeline}, {kind}{count} | {' | '.join(cells)} |")
     return rows
 
 

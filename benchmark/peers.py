@@ -26,10 +26,12 @@ HERE = Path(__file__).resolve().parent
 DEFAULT_VENV = Path.home() / ".cache" / "biomech_fit" / "peers"
 _CONFIG = """\
 # What differs from the settings that Pose2Sim is delivered with: no windows, plots and extra files; the lens distortion that the calibration has is used;
+# a point that is lost for long is missing, not frozen where it was last seen (a walk without trunk markers at its end would be bent backwards by them);
 # the model follows the detected keypoints and not the 43 markers that a network makes up from them.
 [triangulation]
 undistort_points = true
 show_interp_indices = false
+fill_large_gaps_with = "nan"
 make_c3d = false
 
 [filtering]
@@ -40,20 +42,28 @@ make_c3d = false
 [kinematics]
 use_augmentation = false
 """
+
+
+class PeerFailed(Exception):
+    """A peer has no result for a walk."""
+
+
 _OTHER_NAMES = {"Hip": "MidHip"}
 
 
 def prepare(venv: Path) -> None:
-    """Makes the peers' environment where it is absent."""
-    if _python(venv).exists():
+    """Makes the peers' environment where it is absent or was made from other requirements."""
+    requirements, done = HERE / "requirements-peers.txt", venv / "installed.txt"
+    if done.is_file() and done.read_bytes() == requirements.read_bytes():
         return
-    requirements = HERE / "requirements-peers.txt"
     print(f"Installing Pose2Sim and OpenSim into '{venv}' (about 2 GB, once; --peers-venv names another place).", file=sys.stderr, flush=True)
     try:
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        subprocess.run([str(_python(venv)), "-m", "pip", "install", "-q", "-r", str(requirements)], check=True)
+        if not _python(venv).exists():
+            subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        subprocess.run([str(_python(venv)), "-m", "pip", "install", "-qq", "-r", str(requirements)], check=True)
     except subprocess.CalledProcessError as error:
-        raise InputError(f"Pose2Sim and OpenSim could not be installed into '{venv}': {error}. Remove it before the next try.") from None
+        raise InputError(f"Pose2Sim and OpenSim could not be installed into '{venv}': {error}.") from None
+    done.write_bytes(requirements.read_bytes())
 
 
 def _python(venv: Path) -> Path:
@@ -117,7 +127,7 @@ class _Peer:
         answer = json.loads(line) if line else {"error": f"it ended with {self._process.wait()}"}
         if "error" in answer:
             tail = Path(self._log.name).read_text(encoding="utf-8", errors="replace")[-1500:]
-            raise InputError(f"Pose2Sim or OpenSim failed: {answer['error']}\n{tail}")
+            raise PeerFailed(f"{answer['error']}\n{tail}")
         return answer
 
     def trial(self, recording: Recording, keypoint_set: KeypointSet) -> Path:

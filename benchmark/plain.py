@@ -1,8 +1,9 @@
 """The plain pipeline: weighted linear triangulation (DLT), a zero-phase Butterworth filter of 6 Hz, and angles between three points.
 
 Triangulation: Hartley & Zisserman, Multiple View Geometry, 2nd ed., 12.2, in undistorted normalised coordinates, both rows of a camera times its confidence.
-It takes the first person of each image. Knee and ankle are the angle between hip, knee, ankle and between knee, ankle, big toe; the hip, which passes
-straight, is that between shoulder, hip and knee seen along the line of the hips, so that it has a sign.
+It takes the first person of each image. Knee and ankle are the angle between hip, knee, ankle and between knee, ankle, big toe. The hip's, which passes
+straight, is that from the line between neck and middle of the hips to the thigh, seen along the line of the hips so that it has a sign; with the shoulder of
+its own side in place of neck and middle, which turn less, its error is more than twice as large.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def flexions(points: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         joint, side = name[:-2], name[-1].upper()
         if joint == "hip_flexion":
             across = at["LHip"] - at["RHip"]
-            trunk, thigh = (_orthogonal(at[side + end] - at[side + "Hip"], across) for end in ("Shoulder", "Knee"))
+            trunk, thigh = (_orthogonal(end - start, across) for start, end in ((at["MidHip"], at["Neck"]), (at[side + "Hip"], at[side + "Knee"])))
             turn = (np.cross(thigh, -trunk) * across).sum(-1) / np.linalg.norm(across, axis=-1)
             out[:, column] = np.degrees(np.arctan2(turn, -(thigh * trunk).sum(-1)))
             continue

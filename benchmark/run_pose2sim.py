@@ -59,9 +59,20 @@ def _points(trial: Path, associate: bool, steps: Steps) -> Path:
             steps.run("association", associate_all, settings)
         steps.run("triangulation", triangulate_all, settings)
         steps.run("filter", filter_all, settings)
+        _name_missing(_filtered(trial))
         kept.write_text(json.dumps(steps.seconds))
     steps.seconds.update(json.loads(kept.read_text()))
+    return _filtered(trial)
+
+
+def _filtered(trial: Path) -> Path:
     return next((trial / "pose-3d").glob("*_filt_butterworth.trc"))
+
+
+def _name_missing(trc: Path) -> None:
+    """Writes NaN into empty fields: OpenSim refuses a row whose last field is empty, as Pose2Sim writes a missing point."""
+    head, rows = trc.read_text().split("\n")[:5], trc.read_text().rstrip("\n").split("\n")[5:]
+    trc.write_text("\n".join([*head, *("\t".join(field or "NaN" for field in row.split("\t")) for row in rows)]) + "\n")
 
 
 def _scaled_model(trc: Path, trial: Path, folder: Path) -> Path:
