@@ -149,6 +149,10 @@ class Course:
         true = (1 - share) * self.part.keypoints[i] + share * self.part.keypoints[i + 1]
         return float(np.nanmedian(np.linalg.norm(points - true, axis=1)))
 
+    def due_s(self, settles_s: float) -> float:
+        """From when on recovery can be asked for: not while the person is away."""
+        return max([settles_s] + [f.until_s for f in self.part.faults if isinstance(f, Away) and f.from_s <= settles_s < f.until_s])
+
     def recovery_s(self, from_s: float) -> float:
         """Until the error is under the bound, and stays so for a while; infinite where it never is."""
         time_s, error = np.array(self.true_s), np.array(self.error_m)
@@ -246,7 +250,7 @@ class Soak:
             row = self.kinds.setdefault(kind, {"recovery_s": [], "during_mm": []})
             time_s, error = np.array(course.true_s), np.array(course.error_m)
             row["during_mm"] += (1e3 * error[(time_s >= fault.from_s) & (time_s < fault.until_s) & np.isfinite(error)]).tolist()
-            for settles_s in fault.settles_s:
+            for settles_s in map(course.due_s, fault.settles_s):
                 if settles_s >= course.part.time_s[-1]:
                     continue  # the person is away until the next part, which begins with it
                 recovery = course.recovery_s(settles_s)

@@ -29,13 +29,13 @@ def soak():
 
 
 def test_a_short_soak_passes(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--minutes", "0.45", "--seed", "4", "-o", str(tmp_path / "soak.json")]
+    command = [sys.executable, str(SCRIPT), "--minutes", "0.42", "--seed", "37", "-o", str(tmp_path / "soak.json")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     out = json.loads((tmp_path / "soak.json").read_text())
     assert all(out["checks"].values()) and out["problems"] == [] and out["recompilations"] == 0
-    # 27 s at 60 Hz, less what is lost at the start and while the person is away
-    assert out["frames"] > 0.85 * 27 * 60 and out["faults"] >= 4 and len(out["by_fault"]) >= 4
+    # 25 s at 60 Hz, less the 4 s or so while the person is away; a duplicate, a reordering, a clock, swaps, a silent camera and the person leaving
+    assert out["frames"] > 0.8 * 25 * 60 and out["faults"] >= 7 and len(out["by_fault"]) >= 6
     assert "Soak passed." in done.stderr
 
 
@@ -60,6 +60,11 @@ def test_recovery_is_measured_from_the_end_of_the_fault(course) -> None:
     assert course.recovery_s(16.0) == pytest.approx(0.0, abs=1 / 60 + 1e-6)
     errors, missing = course.undisturbed()
     assert errors.max() == pytest.approx(0.005) and missing <= 1
+
+
+def test_nobody_is_asked_to_track_a_person_who_is_away(course) -> None:
+    course.part.faults.append(Away(ALL, 15.5, 16.5))
+    assert course.due_s(16.0) == 16.5 and course.due_s(16.5) == 16.5 and course.due_s(14.0) == 14.0
 
 
 def test_a_body_that_does_not_come_back_is_seen(course) -> None:
