@@ -49,9 +49,9 @@ def placed(course: Course, place: Place) -> Course:
 
 
 def plan_places(courses: list[Course], rng: np.random.Generator, end_s: float) -> list[Place]:
-    """A place for each of the courses (each planned DELAY_S longer) so that people pass each other as near as may be, but not nearer than APART_M.
+    """A place for each of the courses (each planned DELAY_S longer) so that people pass each other, as near as may be but not nearer than APART_M.
 
-    Where nothing keeps them apart, the place that keeps them furthest apart is taken. end_s: of the recording, which begins at 0 s.
+    They pass in the middle half of the recording (0 to `end_s`). Where nothing keeps them apart, the place that keeps them furthest apart is taken.
     """
     places = [Place()]
     taken = [_positions(courses[0], places[0], end_s)]
@@ -61,8 +61,9 @@ def plan_places(courses: list[Course], rng: np.random.Generator, end_s: float) -
             shift = rng.uniform(-SHIFT_M, SHIFT_M, 2)
             place = Place(float(rng.uniform(0, 2 * np.pi)), (float(shift[0]), float(shift[1])), float(rng.uniform(0, DELAY_S)))
             where = _positions(course, place, end_s)
-            nearest = min(float(np.linalg.norm(where - other, axis=1).min()) for other in taken)
-            score = nearest - 10.0 if nearest < APART_M else -nearest
+            apart = np.min([np.linalg.norm(where - other, axis=1) for other in taken], axis=0)
+            middle = slice(len(apart) // 4, -(len(apart) // 4))
+            score = float(apart.min() - 10.0 if apart.min() < APART_M else -apart[middle].min())
             if best is None or score > best[0]:
                 best = (score, place, where)
         assert best is not None
