@@ -231,7 +231,8 @@ class People:
             if waiting and longest is not None and (stamp_ns - longest.seen_ns) * 1e-9 > YIELD_S:
                 self._free(longest)
                 free = [longest]
-        waiting.sort(key=lambda w: -w.weight)
+        # Who is the main person is one question, who is there at all another.
+        waiting.sort(key=lambda w: -(w.found.support if busy else w.weight))
         return out + [(track, watch.found) for track, watch in zip(free, waiting, strict=False)]
 
     def _is_plausible(self, found: Found) -> bool:

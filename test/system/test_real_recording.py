@@ -89,10 +89,32 @@ def test_a_second_run_with_what_the_first_found(output: Path, tmp_path: Path) ->
     assert all(c["rotation_deg"] < 1e-3 and c["translation_mm"] < 0.01 for c in again["camera_correction"].values())
 
 
-def test_several_people_in_view(tmp_path: Path) -> None:
-    """The same views with more people in them, and the calibration named: one man is followed throughout."""
+def middles(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Middle of a person's keypoints (m) in the first and in the last frame of a run."""
+    points = np.load(folder / "estimates.npz")["keypoints"]
+    there = np.nanmean(points[np.isfinite(points).any((1, 2))], axis=1)
+    return there[0], there[-1]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_several_people_in_view(tmp_path: Path, most: int) -> None:
+    """The same views with more people in them, and the calibration named. The first person is the man who steps forward, not the pasted figure (whose
+    confidences are all 1); with room for two, the figure is tracked as the second."""
+    (tmp_path / "most.yaml").write_text(f"stream: {{max_people: {most}}}\n")
     arguments = ["--calibration", str(TRIAL / "calibration"), "--no-report", "--frame-rate", "60", "--keypoint-set", "body_25b"]
-    assert main(["track", str(TRIAL / "multi_person"), "-o", str(tmp_path / "out"), *arguments]) == 0
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    out = tmp_path / "out"
+    assert main(["track", str(TRIAL / "multi_person"), "-o", str(out), *arguments, "--config", str(tmp_path / "most.yaml")]) == 0
+    summary = json.loads((out / "summary.json").read_text())
     assert summary["status"].get("OK", 0) >= 0.9 * summary["frames"]
     assert summary["reprojection_px"]["median"] < 15
+    first, last = middles(out)
+    assert np.linalg.norm(last[:2] - first[:2]) > 0.4
+    if most == 1:
+        assert not (out / "people").exists()
+        return
+    assert sorted(p.name for p in (out / "people").iterdir()) == ["person_1", "person_2"]
+    np.testing.assert_array_equal(middles(out / "people" / "person_1"), (first, last))
+    figure = middles(out / "people" / "person_2")
+    assert np.linalg.norm(figure[1][:2] - figure[0][:2]) < 0.05
+    other = json.loads((out / "people" / "person_2" / "summary.json").read_text())
+    assert other["status"]["OK"] > 60 and other["status"].get("LOST", 0) == 0
