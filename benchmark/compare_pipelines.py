@@ -76,7 +76,7 @@ def _pose2sim(session: Session, keypoint_set: KeypointSet, condition: Condition,
 
 
 def _plain(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options) -> dict[str, Output]:
-    return {"offline": plain.run(session.walk, keypoint_set)} if condition.refine else {}
+    return {"offline": plain.run(session.walk, keypoint_set)} if condition.refine and not condition.stranger else {}
 
 
 PIPELINES: dict[str, Callable[[Session, KeypointSet, Condition, Options], dict[str, Output]]] = {
@@ -86,7 +86,8 @@ PIPELINES: dict[str, Callable[[Session, KeypointSet, Condition, Options], dict[s
     "pose2sim-unknown": partial(_pose2sim, known=False),
     "plain": _plain,
 }
-"""The body from the standing trial, or a person never seen before (unknown). A condition that differs from another one only in our settings is ours alone."""
+"""The body from the standing trial, or a person never seen before (unknown). A condition that differs from another one only in our settings is ours alone, and
+the plain pipeline has no means against a stranger."""
 
 
 @dataclass

@@ -54,8 +54,17 @@ WORST: dict[tuple[str, str], dict[str, float]] = {
 COVERAGE = 0.88
 """At least, in every condition."""
 BEGIN, END = "<!-- the table begins: benchmark/compare_pipelines.py writes it -->", "<!-- the table ends -->"
-_PANELS = (("aligned_mm", "Points, rigidly aligned (mm)"), ("knee_deg", "Knee flexion RMSE, offset removed (°)"))
-_COLOURS = ("#0072b2", "#56b4e9", "#999999", "#cccccc", "#d55e00", "#e69f00", "#009e73")
+_PANELS = (("raw_mm", "Points, raw (mm)"), ("aligned_mm", "Points, rigidly aligned (mm)"), ("knee_deg", "Knee flexion RMSE, offset removed (°)"))
+_COLOURS = {
+    ("ours", "causal"): "#56b4e9",
+    ("ours", "smoothed"): "#0072b2",
+    ("ours-unknown", "causal"): "#b0b0b0",
+    ("ours-unknown", "smoothed"): "#6e6e6e",
+    ("pose2sim", "offline"): "#d55e00",
+    ("pose2sim-unknown", "offline"): "#e69f00",
+    ("plain", "offline"): "#009e73",
+}
+"""By pipeline and output, in the order of the picture."""
 _LIMIT_OF_MEDIANS = 1.3
 """The picture's scale ends so far beyond the largest median; single walks may lie outside."""
 
@@ -101,9 +110,9 @@ def _against(value: float, digits: int, target: float | None) -> str:
 def picture(results: dict[str, Scores]) -> Figure:
     """Every walk as a pale dot and the median of each pipeline as a full one, by condition."""
     conditions = list(results)
-    outputs = list(dict.fromkeys((pipeline, kind) for scores in results.values() for pipeline, kinds in scores.items() for kind in kinds))
-    colours = dict(zip(outputs, _COLOURS * len(outputs), strict=False))
-    figure = new_figure(11, 1.6 + 0.13 * len(conditions) * len(outputs))
+    there = {(pipeline, kind) for scores in results.values() for pipeline, kinds in scores.items() for kind in kinds}
+    outputs = [output for output in _COLOURS if output in there]
+    figure = new_figure(13, 1.6 + 0.13 * len(conditions) * len(outputs))
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (figure_name, title) in zip(panels, _PANELS, strict=True):
         medians = []
@@ -114,8 +123,8 @@ def picture(results: dict[str, Scores]) -> Figure:
                 if values:
                     height = row + 0.8 * ((place + 0.5) / len(outputs) - 0.5)
                     medians.append(np.median(values))
-                    axes.plot(values, [height] * len(values), ".", color=colours[output], alpha=0.35, markersize=4)
-                    axes.plot(medians[-1], height, "o", color=colours[output], markersize=5, label=", ".join(output))
+                    axes.plot(values, [height] * len(values), ".", color=_COLOURS[output], alpha=0.35, markersize=4)
+                    axes.plot(medians[-1], height, "o", color=_COLOURS[output], markersize=5, label=", ".join(output))
             axes.axhline(row + 0.5, color="0.9", linewidth=0.8)
         axes.set_xlim(0, _LIMIT_OF_MEDIANS * max(medians, default=1.0))
         axes.set_xlabel(title)
@@ -138,7 +147,13 @@ def write(page: Path, results: dict[str, Scores], made_by: str) -> None:
         rows += [first, *(row.replace(f"| {CONDITIONS[condition].title} |", "| |", 1) for row in others)]
     image = page.parent / "images" / f"{page.stem}.png"
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    parts = [before + BEGIN, made_by, f"![{_PANELS[0][1]} by condition](images/{image.name})", "\n".join([table_head(), *rows]), END + after]
+    parts = [
+        before + BEGIN,
+        made_by,
+        f"![Errors of points and knee by condition and pipeline](images/{image.name})",
+        "\n".join([table_head(), *rows]),
+        END + after,
+    ]
     with styled():
         picture(results).savefig(image)
     page.write_text("\n\n".join(parts), encoding="utf-8")
