@@ -11,6 +11,7 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.segments import segment_length_std
 from biomech_fit.ros.convert import camera_pose_msg, doubles, floats, header, matrix_from_wxyz, optical_frame, quaternion_wxyz
 
 
@@ -73,6 +74,8 @@ def cameras_from_msg(message: bf.CameraCalibrationState) -> list[Camera]:
 def subject_msg(estimate: SubjectEstimate, body: BodyModel, keypoint_set: KeypointSet) -> bf.SubjectModel:
     """Scales in the message are factors (1 = the model's own size). Keypoints that the model lacks are left out."""
     present = np.flatnonzero(np.asarray(body.keypoint_body) >= 0)
+    scales = np.asarray(estimate.scales, float)
+    known = None if estimate.covariance is None else segment_length_std(body, scales, estimate.covariance[: len(scales), : len(scales)])
     return bf.SubjectModel(
         header=header(estimate.stamp_ns, ""),
         subject=estimate.name,
@@ -87,7 +90,7 @@ def subject_msg(estimate: SubjectEstimate, body: BodyModel, keypoint_set: Keypoi
         keypoint_offset_std=floats(estimate.keypoint_offset_std[present]),
         segment_names=list(estimate.segment_lengths_m),
         segment_lengths=floats(list(estimate.segment_lengths_m.values())),
-        segment_length_std=floats(np.full(len(estimate.segment_lengths_m), np.nan)),
+        segment_length_std=floats([known[name] if known else math.nan for name in estimate.segment_lengths_m]),
         frames=estimate.frames,
         fixed=estimate.fixed,
     )

@@ -13,8 +13,8 @@ from biomech_fit.sim.config import SimConfig
 from biomech_fit.sim.simulate import simulate
 from biomech_fit.sim.write import write
 
-PERSON = {"seed": 1, "cameras": 4}
-WALK_S = 1.5
+PERSON = {"seed": 2, "cameras": 3, "frame_rate_hz": 30.0}
+SETTINGS = "window: {frames: 12, lag_s: 0.2}\n"  # small, so that it compiles quickly
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two recordings of one person (the simulator draws the person from the seed alone) and what `track` makes of them."""
     folder = tmp_path_factory.mktemp("person")
     write(simulate(SimConfig(seconds=0.5, standing=0.5, **PERSON)), folder / "static")
-    write(simulate(SimConfig(seconds=WALK_S, **PERSON)), folder / "walk")
-    assert main(["track", str(folder / "static"), "-o", str(folder / "subject"), "--no-report"]) == 0
-    assert main(["track", str(folder / "walk"), "-o", str(folder / "unknown"), "--no-report"]) == 0
+    write(simulate(SimConfig(seconds=1.0, **PERSON)), folder / "walk")
+    (folder / "settings.yaml").write_text(SETTINGS)
     known = ["--subject", str(folder / "subject" / "subject.yaml")]
-    assert main(["track", str(folder / "walk"), "-o", str(folder / "known"), "--no-report", *known]) == 0
+    for recording, out, more in (("static", "subject", []), ("walk", "unknown", []), ("walk", "known", known)):
+        where = [str(folder / recording), "-o", str(folder / out), "--config", str(folder / "settings.yaml"), "--no-report"]
+        assert main(["track", *where, *more]) == 0
     return folder
 
 
@@ -39,8 +40,9 @@ def error_mm(folder: Path, run: str, until_s: float) -> float:
 
 
 def test_the_first_frames_are_more_accurate(folder: Path) -> None:
-    """Measured when this was written: 10.1 mm without and 8.9 mm with the subject over 0.1 s, 7.6 and 7.0 mm over 1 s; half of the gain is asked for."""
-    assert error_mm(folder, "known", 0.1) < 0.94 * error_mm(folder, "unknown", 0.1)
+    """Measured when this was written: 15.4 mm without and 12.9 mm with the subject over 0.15 s, 11.5 and 10.7 mm over 1 s; half of the gain is asked for.
+    (Seeds 1 and 3: 13.9 and 12.5, 14.0 and 12.4 mm over 0.15 s; 10.9 and 10.4, 11.3 and 10.7 mm over 1 s.)"""
+    assert error_mm(folder, "known", 0.15) < 0.92 * error_mm(folder, "unknown", 0.15)
     assert error_mm(folder, "known", 1.0) < 0.96 * error_mm(folder, "unknown", 1.0)
 
 
@@ -55,10 +57,3 @@ def test_the_file_knows_sums_better_than_parts(folder: Path) -> None:
     for name, scale in subject.scales.items():
         assert after.scales[name].std < 1.01 * scale.std
         assert abs(after.scales[name].value - scale.value) < 3 * scale.std
-
-
-def test_another_detector_takes_the_sizes_only(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = folder / "subject" / "other.yaml"
-    path.write_text((folder / "subject" / "subject.yaml").read_text().replace("keypoint_set: halpe_26", "keypoint_set: body_25"))
-    assert main(["track", str(folder / "walk"), "-o", str(folder / "other"), "--no-report", "--subject", str(path)]) == 0
-    assert "of the set body_25, not of halpe_26: only its sizes are taken" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from core_example import builtin, mujoco_points, with_joint_positions
 
-from biomech_fit.core.segments import segment_lengths
+from biomech_fit.core.segments import segment_length_std, segment_lengths
 from biomech_fit.formats.mjcf import scaled_mj_model
 
 
@@ -30,3 +30,14 @@ def test_the_model_is_left_as_it_was() -> None:
     longer = segment_lengths(body, np.full(len(body.scale_names), 0.05))
     assert segment_lengths(body, np.zeros(len(body.scale_names))) == before
     assert longer["thigh_r"] > before["thigh_r"]
+
+
+def test_deviations_follow_the_covariance() -> None:
+    """With one direction v that is unknown a length's deviation is its change along v (to second order in a step of 1e-3)."""
+    body, rng = builtin(), np.random.default_rng(1)
+    scales, direction = rng.uniform(-0.1, 0.1, (2, len(body.scale_names)))
+    std = segment_length_std(body, scales, 1e-6 * np.outer(direction, direction))
+    ahead, behind = (segment_lengths(body, scales + sign * 1e-3 * direction) for sign in (1, -1))
+    for name, value in std.items():
+        assert value == pytest.approx(abs(ahead[name] - behind[name]) / 2, rel=1e-3, abs=1e-9)
+    assert not any(segment_length_std(body, scales, np.zeros((len(scales), len(scales)))).values())
