@@ -103,7 +103,6 @@ class PersonTracker:
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
-        self.noise = DetectorNoise(config.noise, len(cameras), self.layout.n_keypoints)
         self._prior = self._static_prior()
         self.forget()
 
@@ -158,6 +157,7 @@ class PersonTracker:
             mean[part], covariance[part, part] = self.slow.mean[part], self.slow.covariance[part, part]
         else:
             self._cameras_released = False
+            self.noise = DetectorNoise(self.config.noise, len(self.cameras), self.layout.n_keypoints)
         self.slow = SlowEstimate(mean, covariance)
         self._floor_known = False
         self.drop()
