@@ -231,7 +231,8 @@ def main() -> None:
         results = run(args)
         print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
         if args.report:
-            command = f"python benchmark/compare_pipelines.py {shlex.join(sys.argv[1:])}"
+            # Where the figures lay on this machine is nobody's business.
+            command = f"python benchmark/compare_pipelines.py {shlex.join(Path(a).name if a.endswith('.json') else a for a in sys.argv[1:])}"
             comparison_report.write(args.report, results.conditions, f"Made by `{command.strip()}` on {os.cpu_count()} cores.")
     except InputError as error:
         raise SystemExit(str(error)) from None
