@@ -19,7 +19,7 @@ FAR_STD = 2.5
 FAR_RESIDUAL, FAR_PIXELS = 3.0, 15.0
 """So many times the other cameras' reprojection error, and more than so many pixels: this camera does not fit to the others."""
 BAD_SHARE = 0.05
-"""Share of a camera's packets that may be late or lost before it is worth a warning."""
+"""Share of a camera's packets that may be late or lost before it is worth a warning, or have left and right confused before it is told."""
 BEHIND_S = 0.01
 """A camera whose packets are this much later than the others' on average is said to be."""
 CLOCK_S, CLOCK_STD = 0.005, 3.0
@@ -32,6 +32,7 @@ class _Counts:
     late: int = 0
     lost: int = 0
     bad_stamps: int = 0
+    swapped: int = 0
 
 
 class CameraReport:
@@ -41,13 +42,14 @@ class CameraReport:
         self._far_deg, self._far_m = FAR_STD * refine.camera_rotation_std_deg, FAR_STD * refine.camera_translation_std_m
         self._before: dict[str, _Counts] = {}
 
-    def rows(self, health: dict[str, CameraHealth], estimate: CalibrationEstimate) -> list[Row]:
-        """`health` and the estimate's cameras have the same names."""
+    def rows(self, health: dict[str, CameraHealth], estimate: CalibrationEstimate, swapped: np.ndarray | None = None) -> list[Row]:
+        """`health` and the estimate's cameras have the same names. `swapped` (C,): frames in which left and right were exchanged back, since the start."""
         index = {camera.name: c for c, camera in enumerate(estimate.cameras)}
-        return [self._row(name, one, estimate, index[name]) for name, one in health.items()]
+        counts = np.zeros(len(index), int) if swapped is None else swapped
+        return [self._row(name, one, estimate, index[name], int(counts[index[name]])) for name, one in health.items()]
 
-    def _row(self, name: str, health: CameraHealth, estimate: CalibrationEstimate, c: int) -> Row:
-        now = _Counts(health.received, health.late, health.lost, health.bad_stamps)
+    def _row(self, name: str, health: CameraHealth, estimate: CalibrationEstimate, c: int, swapped: int) -> Row:
+        now = _Counts(health.received, health.late, health.lost, health.bad_stamps, swapped)
         before = self._before.get(name, _Counts())
         if now.received < before.received:  # the counting has begun anew
             before = _Counts()
@@ -58,7 +60,7 @@ class CameraReport:
         values = {
             "rate_hz": round(health.rate_hz, 2), "received": health.received, "late": health.late, "lost": health.lost, "duplicates": health.duplicates,
             "bad_stamps": health.bad_stamps, "arrives_later_ms": round(-1e3 * health.lead_s, 1), "turned_deg": round(turned_deg, 3),
-            "moved_mm": round(1e3 * moved_m, 1),
+            "moved_mm": round(1e3 * moved_m, 1), "swaps_undone": swapped,
         }  # fmt: skip
         for key, value in (("reprojection_px", estimate.reprojection_rms_px[c]), ("clock_offset_ms", 1e3 * estimate.time_offset_s[c])):
             if np.isfinite(value):
@@ -67,7 +69,7 @@ class CameraReport:
             values["clock_offset_std_ms"] = round(1e3 * float(estimate.time_offset_std_s[c]), 2)
         if said:
             return 1, f"camera {name}", " ".join(said), values
-        return 0, f"camera {name}", " ".join(["The camera sends keypoints.", *_clock(estimate, c)]), values
+        return 0, f"camera {name}", " ".join(["The camera sends keypoints.", *_clock(estimate, c), *_swaps(now, before)]), values
 
     def _calibration_problem(self, estimate: CalibrationEstimate, c: int, turned_deg: float, moved_m: float) -> str:
         if turned_deg > self._far_deg or moved_m > self._far_m:
@@ -101,6 +103,11 @@ def _stream_problem(health: CameraHealth, now: _Counts, before: _Counts) -> str:
     if lost > BAD_SHARE * (came + lost):
         return f"The camera loses frames: {lost} of {came + lost}."
     return ""
+
+
+def _swaps(now: _Counts, before: _Counts) -> list[str]:
+    swapped, came = now.swapped - before.swapped, max(now.received - before.received, 1)
+    return [f"Its detector confuses left and right: undone in {swapped} of {came} frames."] if swapped > BAD_SHARE * came else []
 
 
 def _clock(estimate: CalibrationEstimate, c: int) -> list[str]:

@@ -56,10 +56,11 @@ class People:
     Args:
         trackers: one for each place, on one compiled solver.
         bones: (E, 2) pairs of the solver's keypoints whose distances are a person's size.
+        mirror: (K,) left-right partner of each of the solver's keypoints.
     """
 
-    def __init__(self, trackers: list[PersonTracker], cameras: list[Camera], config: FitConfig, bones: np.ndarray):
-        self.tracks = [Track(i + 1, tracker, config, bones) for i, tracker in enumerate(trackers)]
+    def __init__(self, trackers: list[PersonTracker], cameras: list[Camera], config: FitConfig, bones: np.ndarray, mirror: np.ndarray):
+        self.tracks = [Track(i + 1, tracker, config, bones, mirror) for i, tracker in enumerate(trackers)]
         self.config, self._cameras, self._bones = config, cameras, bones
         self._model_lengths = bone_lengths(trackers[0].template, bones)
         self._watchlist = Watchlist(bones)

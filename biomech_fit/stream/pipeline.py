@@ -81,7 +81,9 @@ class FitPipeline:
         self._given_subject = subject
         if subject is not None:
             trackers[0].set_subject(*self._known_body(subject))
-        self._people = People(trackers, self.cameras, config, bones)
+        partner = np.array(keypoint_set.mirror or range(len(keypoint_set)))
+        mirror = np.where(self._mapped[partner], place[partner], place)[self._mapped]
+        self._people = People(trackers, self.cameras, config, bones, mirror)
         self._assembler = self._new_assembler()
         self._camera_report = CameraReport(config.refine)
         self.compiled_s: float | None = None
@@ -216,7 +218,8 @@ class FitPipeline:
                 name = "track" if track.number == 1 else f"track of person {track.number}"
                 counts = {"frames": track.fitted, "lost": track.lost_frames, "restarts": track.restarts}
                 rows.append((level, name, STATUS_SENTENCE[track.status], counts))
-        return rows + self._camera_report.rows(self._assembler.health(), calibration or self.calibration())
+        swapped = np.sum([track.swapped for track in self._people.tracks], axis=0)
+        return rows + self._camera_report.rows(self._assembler.health(), calibration or self.calibration(), swapped)
 
     # --- one frame set ----------------------------------------------------------------------------------------------------------------------------
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from biomech_fit.config.fit import FitConfig
+from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
 from biomech_fit.stream.association import Found, Views
 from biomech_fit.stream.person import PersonTracker, SlowEstimate
+from biomech_fit.stream.swaps import START_PX, SideSwaps, ahead_px
 
 RMS_MEMORY_FRAMES = 60
 """Reprojection errors per camera are over this many newest frames."""
@@ -37,10 +39,14 @@ class Track:
 
     Args:
         bones: (E, 2) pairs of the solver's keypoints whose distance tells people apart.
+        mirror: (K,) left-right partner of each of the solver's keypoints.
     """
 
-    def __init__(self, number: int, tracker: PersonTracker, config: FitConfig, bones: np.ndarray):
+    def __init__(self, number: int, tracker: PersonTracker, config: FitConfig, bones: np.ndarray, mirror: np.ndarray):
         self.number, self.tracker, self.config, self._bones = number, tracker, config, bones
+        self._sides = SideSwaps(tracker.body, mirror, config.noise.robust_scale)
+        self.swapped = np.zeros(len(tracker.cameras), int)
+        """(C,) frames in which left and right were exchanged back, since the start."""
         self._left: tuple[SlowEstimate, int] | None = None
         self.clear()
 
@@ -92,23 +98,28 @@ class Track:
 
     def start(self, stamp_ns: int, found: Found) -> FrameResult | None:
         """Begin with somebody who was found; None, and no track, where the body does not fit."""
-        estimate = self.tracker.start(stamp_ns, found.views, found.points)
+        views, points = self._straightened(stamp_ns, found)
+        estimate = self.tracker.start(stamp_ns, views, points)
         if estimate is None:
             return None
         status = Status.REINITIALISED if self.was_lost else Status.OK
         self.restarts += self.was_lost
         self.began_ns = self.began_ns or stamp_ns
         self.was_lost, self._bad, self.seen_ns = False, 0, stamp_ns
-        self.status, self._status_now, self.views = status, Status.OK, found.views
+        self.status, self._status_now, self.views = status, Status.OK, views
         self._look_at(estimate)
-        return self._result(stamp_ns, status, replace(estimate, status=status), None, found.views)
+        return self._result(stamp_ns, status, replace(estimate, status=status), None, views)
 
     def step(self, stamp_ns: int, views: Views, delay_s: np.ndarray, others: bool) -> list[FrameResult]:
         """Fit one frame. Where the track ends with it, its last smoothed frames are returned and it is no longer alive.
 
         `others`: there are detections that nobody has taken; so somebody who is not where the body is may be this person.
         """
+        views, mirrored = self._told_apart(stamp_ns, views)
         enough = (views.confidence > 0).sum() >= self.config.track.min_keypoints
+        if mirrored:
+            self.lost_frames += 1
+            return self.end()
         if enough:
             self.seen_ns = stamp_ns
         status = self._status_now if enough else Status.PREDICTED
@@ -148,6 +159,25 @@ class Track:
         return FrameResult(stamp_ns, status, None, None, 0.0, person=self.number)
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------
+
+    def _told_apart(self, stamp_ns: int, views: Views) -> tuple[Views, bool]:
+        """The views with left and right as the body has them, and whether it is the body that is mirrored."""
+        predicted = self.tracker.predicted_pixels(stamp_ns)
+        ahead = ahead_px(predicted, (stamp_ns - self._looked_ns) * 1e-9)
+        undone = self._sides.undo(stamp_ns, views, predicted, np.hypot(self.tracker.noise.sigma_px(views.confidence), ahead[:, None]))
+        self.swapped += undone.exchanged
+        return undone.views, undone.mirrored
+
+    def _straightened(self, stamp_ns: int, found: Found) -> tuple[Views, np.ndarray]:
+        """The views of somebody found with left and right as most cameras have them, and the points (K, 3) placed from them."""
+        cameras, views = self.tracker.corrected_cameras(), found.views
+        self._sides.forget()
+        predicted = np.stack([camera.project(found.points) for camera in cameras])
+        undone = self._sides.undo(stamp_ns, views, predicted, np.hypot(self.tracker.noise.sigma_px(views.confidence), START_PX))
+        if undone.views is views:
+            return views, found.points
+        self.swapped += undone.exchanged
+        return undone.views, triangulate_robust(cameras, undone.views.xy, undone.views.confidence)[0]
 
     def _result(self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views) -> FrameResult:
         self.fitted += 1

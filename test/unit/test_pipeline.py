@@ -14,6 +14,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket, PoseEstimate, Status
 from biomech_fit.formats.subject import subject_from_estimate
 from biomech_fit.sim.config import SimConfig
+from biomech_fit.sim.faults import Swaps
 from biomech_fit.sim.simulate import Simulation, simulate
 from biomech_fit.stream.device import count_compilations
 from biomech_fit.stream.pipeline import FitPipeline
@@ -505,3 +506,35 @@ def test_what_cannot_be_set_up_is_said() -> None:
     refused(lambda: FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG, OtherSubject()), "made for the model other")
     few = replace(s.body, keypoint_body=np.where(np.arange(26) < 5, s.body.keypoint_body, -1))
     refused(lambda: FitPipeline(few, s.cameras, s.keypoint_set, CONFIG), "knows 5 keypoints of the set halpe_26; at least 8")
+
+
+# --- left and right confused ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [(Swaps(1, 0.5, 2.0),), (Swaps(0, 0.5, 2.0, share=1.0), Swaps(1, 0.5, 2.0, share=1.0)), (Swaps(2, 0.0, 2.4, share=1.0),)],
+    ids=["one camera now and then", "two of four for long", "one from the start"],
+)
+def test_a_burst_of_swaps_hardly_costs_anything(pipeline: FitPipeline, faults: tuple[Swaps, ...]) -> None:
+    """At most 1.25 times the error without; without undoing, two of four cameras cost a factor of five."""
+    clean = play(pipeline, scene().packets())
+    before = pipeline._people.tracks[0].swapped.copy()
+    usual = [np.nanmedian(errors_mm(of(clean), scene())) for of in (causal, smoothed)]
+    pipeline.reset(subject=True)
+    pipeline._people.forget_cameras()
+    s = simulate(scene().config, faults=faults)
+    results = play(pipeline, s.packets())
+    for of, limit in zip((causal, smoothed), usual, strict=True):
+        assert np.nanmedian(errors_mm(of(results), s)) < 1.25 * limit
+    undone = pipeline._people.tracks[0].swapped - before
+    hit = {fault.camera for fault in faults}
+    assert all(undone[c] > 20 if c in hit else undone[c] == 0 for c in range(4))
+    said = {name: values for _, name, _, values in pipeline.diagnostics() if name.startswith("camera")}
+    assert [said[f"camera {c.name}"]["swaps_undone"] for c in s.cameras] == list(undone + before)
+
+
+def test_no_swaps_without_swaps(pipeline: FitPipeline) -> None:
+    before = pipeline._people.tracks[0].swapped.copy()
+    play(pipeline, scene().packets())
+    np.testing.assert_array_equal(pipeline._people.tracks[0].swapped, before)
