@@ -95,8 +95,8 @@ class RefineConfig:
     scales: bool = setting(True, "Estimate the scales of the body's segments.")
     offsets: bool = setting(True, "Estimate the offsets of the keypoints.")
     clock: bool = setting(False, "Estimate a clock offset for each camera.")
-    camera_rotation_std_deg: float = setting(0.7, "Prior standard deviation, per axis, of a camera's rotation error.", unit="deg", low=0.001, high=20.0)
-    camera_translation_std_m: float = setting(0.03, "Prior standard deviation, per axis, of a camera's position error.", unit="m", low=0.0001, high=1.0)
+    camera_rotation_std_deg: float = setting(0.4, "Prior standard deviation, per axis, of a camera's rotation error.", unit="deg", low=0.001, high=20.0)
+    camera_translation_std_m: float = setting(0.015, "Prior standard deviation, per axis, of a camera's position error.", unit="m", low=0.0001, high=1.0)
     clock_std_s: float = setting(0.010, "Prior standard deviation of a camera's clock offset.", unit="s", low=0.0001, high=0.5)
     memory_s: float = setting(
         120.0, "What frames that left the window said of body and cameras is forgotten with this time constant.", unit="s", low=1.0, high=1e6

@@ -96,8 +96,9 @@ class WindowSolver:
         self._kernel = KERNELS[options.kernel]
         self._lens = make_lens(options.has_distortion, options.has_fisheye)
         self._solve = {"banded": solve_banded, "dense": solve_dense}[options.linear_solver]
-        self._jerk_std = jnp.asarray(body.jerk_std * options.jerk_scale, jnp.float32)
-        self._acceleration_std = jnp.asarray(body.acceleration_std * options.acceleration_scale, jnp.float32)
+        rows = _row_order(body)
+        self._jerk_std = jnp.asarray(body.jerk_std[rows] * options.jerk_scale, jnp.float32)
+        self._acceleration_std = jnp.asarray(body.acceleration_std[rows] * options.acceleration_scale, jnp.float32)
         self._pose_mean = jnp.asarray(body.pose_mean, jnp.float32)
         self._pose_std = jnp.asarray(np.where(np.isfinite(body.pose_std), body.pose_std * options.pose_std_factor, 1e6), jnp.float32)
         self._lower, self._upper = (jnp.asarray(np.clip(a, -1e6, 1e6), jnp.float32) for a in (body.lower, body.upper))
@@ -375,6 +376,18 @@ class WindowSolver:
             return slow[layout.scales], offsets, window.cameras, jnp.zeros(window.cameras.focal.shape[0], slow.dtype)
         states = slow[layout.cameras].reshape(-1, CAMERA_STATES)
         return slow[layout.scales], offsets, corrected_cameras(window.cameras, states[:, :6]), states[:, 6]
+
+
+def _row_order(body: BodyModel) -> np.ndarray:
+    """(N,) which named coordinate each row of the solver stands for.
+
+    The root's rows are world x, y, z and turns about the pelvis' x (forward), y (up) and z (right);
+    its names are OpenSim's: forward, up, right; tilt, list, rotation.
+    """
+    rows = np.arange(body.mj_model.nv)
+    if body.has_free_root:
+        rows[:6] = 0, 2, 1, 4, 5, 3
+    return rows
 
 
 def _both(matrix: Array, rows: slice, columns: slice, block: Array) -> Array:
