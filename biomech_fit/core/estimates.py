@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 
 from biomech_fit.core.camera import Camera
+
+
+class CameraFit(IntEnum):
+    """What is thought of a camera's pose."""
+
+    FINE = 0
+    LEFT_OUT = 1
+    """It does not fit to the others, and its keypoints are not used."""
+    MOVED = 2
+    """It was moved, or loaded wrongly; where it stands has been estimated anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +42,8 @@ class CalibrationEstimate:
     """(C,) of the tracked person's keypoints with confidence >= 0.5; NaN = none."""
     loaded_reprojection_rms_px: np.ndarray
     """(C,) the same through the loaded cameras."""
+    fits: tuple[CameraFit, ...] = ()
+    """C, or none where nobody has looked."""
 
 
 @dataclass(frozen=True, eq=False)

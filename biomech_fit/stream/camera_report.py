@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from biomech_fit.config.fit import RefineConfig
-from biomech_fit.core.estimates import CalibrationEstimate
+from biomech_fit.core.estimates import CalibrationEstimate, CameraFit
 from biomech_fit.stream.camera_state import CameraHealth
 
 Row = tuple[int, str, str, dict[str, Any]]
@@ -72,6 +72,12 @@ class CameraReport:
         return 0, f"camera {name}", " ".join(["The camera sends keypoints.", *_clock(estimate, c), *_swaps(now, before)]), values
 
     def _calibration_problem(self, estimate: CalibrationEstimate, c: int, turned_deg: float, moved_m: float) -> str:
+        fit = estimate.fits[c] if estimate.fits else CameraFit.FINE
+        if fit == CameraFit.LEFT_OUT:
+            return "The camera does not fit to the others and is left out. Was it moved?"
+        if fit == CameraFit.MOVED:
+            how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration"
+            return f"The camera was moved; where it stands now has been estimated, {how}. Calibrate it again when you can."
         if turned_deg > self._far_deg or moved_m > self._far_m:
             how = f"turned by {turned_deg:.1f} deg, moved by {1e3 * moved_m:.0f} mm"
             return f"The camera is far from its loaded calibration: {how}. This is corrected, but have a look at it."

@@ -17,8 +17,11 @@ from scipy.optimize import linear_sum_assignment
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.estimates import CameraFit
+from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.types import FrameResult, Status
 from biomech_fit.stream.association import Detections, Found, Views, find_people, follow, unclaimed
+from biomech_fit.stream.camera_watch import CameraWatch
 from biomech_fit.stream.person import PersonTracker
 from biomech_fit.stream.shared_cameras import CameraBelief, combined
 from biomech_fit.stream.track import Track, bone_lengths
@@ -64,6 +67,7 @@ class People:
         self.config, self._cameras, self._bones = config, cameras, bones
         self._model_lengths = bone_lengths(trackers[0].template, bones)
         self._watchlist = Watchlist(bones)
+        self._watch = CameraWatch(len(cameras), config.refine.cameras)
         self._given = [_belief(tracker) for tracker in trackers]
         self._past: list[CameraBelief] = []
         """What people who are forgotten have found of the cameras."""
@@ -81,15 +85,17 @@ class People:
             track.tracker.drop()
             track.clear()
         self._watchlist.clear()
+        self._watch.clear()
         self._looked_ns: int | None = None
         self._same_since: dict[tuple[int, int], int] = {}
 
     def forget_cameras(self) -> None:
         """The cameras are as they were loaded; so is the person's body."""
         for i, track in enumerate(self.tracks):
-            track.tracker.forget()
+            track.tracker.restore_cameras()
             self._given[i] = _belief(track.tracker)
         self._past = []
+        self._watch.forget()
 
     def rest(self) -> list[FrameResult]:
         """The smoothed frames that the lag holds back."""
@@ -108,10 +114,13 @@ class People:
             predicted = np.stack([track.tracker.predicted_pixels(stamp_ns) for track in live])
             claims = follow(people, predicted, self.config.track.association_px)
             left = not self.several and any(found is not None and len(found[0]) for found in people)
-            jobs = [(track, stamp_ns, views, delay_s, left) for track, views in zip(live, claims, strict=True)]
+            jobs = [(track, stamp_ns, views, delay_s, left, self._watch.out) for track, views in zip(live, claims, strict=True)]
             stepped = map(_step, jobs) if self._pool is None or len(jobs) < 2 else self._pool.map(_step, jobs)
             results += [result for several in stepped for result in several]
             results += self._join(stamp_ns)
+            sightings = [track.sighting for track in live if track.alive and track.sighting is not None]
+            for c, camera in self._watch.look(stamp_ns, sightings, self.corrected_cameras).items():
+                self._move_camera(c, camera)
         self._forget(stamp_ns)
         results += self._search(stamp_ns, people)
         told = {result.person for result in results if result.causal is not None}
@@ -184,7 +193,7 @@ class People:
         for track, somebody in pairs:
             if not track.known:
                 self._take_known_cameras(track)
-            result = track.start(stamp_ns, somebody)
+            result = track.start(stamp_ns, somebody, self._watch.out)
             if result is not None:
                 return [result]
         return []
@@ -262,6 +271,21 @@ class People:
         """The cameras with the corrections estimated so far."""
         tracker = self.tracks[0].tracker
         return tracker.corrected_cameras(self.cameras_estimate()[0]) if tracker.layout.n_cameras else list(self._cameras)
+
+    @property
+    def camera_fits(self) -> tuple[CameraFit, ...]:
+        """What is thought of each camera's pose."""
+        return self._watch.fits
+
+    def _move_camera(self, c: int, camera: Camera) -> None:
+        """A camera was found to stand elsewhere. What people have told of its old pose is forgotten, what that told of the other cameras is not."""
+        states, pose = self.cameras_estimate()[0], CAMERA_STATES * c + np.arange(6)
+        before = CameraBelief.before(*self.tracks[0].tracker.cameras_prior())
+        for track in self.tracks:
+            track.tracker.move_camera(c, camera, states)
+        now = CameraBelief.before(*self.tracks[0].tracker.cameras_prior())
+        self._given = [now.plus(given.beyond(before).forgetting(pose)) for given in self._given]
+        self._past = [past.forgetting(pose) for past in self._past]
 
     def _belief(self) -> CameraBelief:
         prior = CameraBelief.before(*self.tracks[0].tracker.cameras_prior())

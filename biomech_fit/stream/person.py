@@ -22,7 +22,7 @@ from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.result import Result
 from biomech_fit.core.solver import SolverOptions, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
-from biomech_fit.core.window import ORDER, SlowPrior, Window, empty_window
+from biomech_fit.core.window import ORDER, Head, SlowPrior, Window, empty_window
 from biomech_fit.stream.association import Views
 from biomech_fit.stream.noise import DetectorNoise
 
@@ -34,12 +34,13 @@ MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
 START_HOLD, START_HOLD_S = 25.0, 1.0
 """Information of the cameras' prior is this many times larger in the first second of a rig that has seen nobody yet."""
-CONTACT_MEMORY_S = 0.05
+CONTACT_MEMORY_S = 0.15
 """What is wrong with a resting foot's model stays so for about this long: so many seconds count as one sample."""
 FLOOR_HEIGHT_STD_M, FLOOR_SLOPE_STD = 3.0, 0.01
 _PINNED = 1e8
 """Prior information that holds a state where it is."""
-_SUBJECT_FLOOR = 1e-4
+SUBJECT_SCALE_STD, SUBJECT_OFFSET_STD_M = 1e-3, 0.006
+"""A known body is not known better than this: where a detector aims changes a little with posture and clothes, which one trial cannot tell."""
 """A known body is taken as known no better than this (scales; offsets in m): the solver's float32 holds no more."""
 
 # Compiled once for all people and pipelines of one body, whatever their calibration.
@@ -94,7 +95,8 @@ class PersonTracker:
     """Solver state of one person. `body` has only keypoints that the model knows; `mapped` (K_set,) says where they are in the detector's set."""
 
     def __init__(self, body: BodyModel, mapped: np.ndarray, cameras: list[Camera], config: FitConfig, frame_rate_hz: float, device: jax.Device):
-        self.body, self.mapped, self.cameras, self.config = body, mapped, cameras, config
+        self.body, self.mapped, self.cameras, self.config = body, mapped, list(cameras), config
+        self._loaded = list(cameras)
         self._device = device
         self.options = solver_options(config, frame_rate_hz, cameras, bool(body.foot_points), device.platform)
         with jax.default_device(device):
@@ -103,6 +105,7 @@ class PersonTracker:
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
+        self._forget_moves()
         self._prior = self._static_prior()
         self.forget()
 
@@ -110,7 +113,7 @@ class PersonTracker:
 
     def _static_prior(self) -> SlowPrior:
         layout, refine, priors = self.layout, self.config.refine, self.config.priors
-        precision = np.zeros((layout.size, layout.size))
+        mean, precision = np.zeros(layout.size), np.zeros((layout.size, layout.size))
         scales = self.body.scale_precision / priors.scale_std_factor**2 if refine.scales else _PINNED * np.eye(layout.n_scales)
         precision[layout.scales, layout.scales] = scales
         model_default = np.median(self.body.keypoint_offset_std) if len(self.body.keypoint_offset_std) else 1.0
@@ -118,13 +121,25 @@ class PersonTracker:
         offsets = np.repeat(1 / offset_std**2, 3) if refine.offsets else np.full(3 * layout.n_keypoints, _PINNED)
         precision[layout.offsets, layout.offsets] = np.diag(offsets)
         if layout.n_cameras:
-            turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
-            one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] if refine.cameras else np.full(6, _PINNED)
-            one = np.r_[one, clock**-2 if refine.clock else _PINNED]
-            precision[layout.cameras, layout.cameras] = np.diag(np.tile(one, layout.n_cameras)) + rig_gauge(self.cameras, one)
+            mean[layout.cameras], precision[layout.cameras, layout.cameras] = self._camera_prior()
         if layout.has_floor:
             precision[layout.floor, layout.floor] = np.diag([FLOOR_HEIGHT_STD_M**-2, FLOOR_SLOPE_STD**-2, FLOOR_SLOPE_STD**-2])
-        return SlowPrior(np.zeros(layout.size), precision)
+        return SlowPrior(mean, precision)
+
+    def _own_camera_information(self) -> np.ndarray:
+        """(7,) of each camera's states, without the gauge."""
+        refine = self.config.refine
+        turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
+        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] if refine.cameras else np.full(6, _PINNED)
+        return np.r_[one, clock**-2 if refine.clock else _PINNED]
+
+    def _camera_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (7 C,) and information of the cameras' states: each one is near where it was loaded, or found again, and the rig as a whole where it was."""
+        one = self._own_camera_information()
+        stayed = ~self._moved if (~self._moved).sum() >= 2 else np.ones_like(self._moved)
+        gauge = rig_gauge(self.cameras, one, stayed)
+        information = np.diag(np.tile(one, len(self.cameras))) + gauge
+        return np.linalg.solve(information, gauge @ self._gauge_at), information
 
     def set_subject(self, scales: np.ndarray, offsets: np.ndarray, covariance: np.ndarray) -> None:
         """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their joint covariance (S + 3K, S + 3K) become the prior.
@@ -135,7 +150,8 @@ class PersonTracker:
         mean, precision = prior.mean.copy(), prior.precision.copy()
         mean[layout.scales], mean[layout.offsets] = scales, offsets.reshape(-1)
         size = layout.offsets.stop
-        precision[:size, :size] = np.linalg.inv(covariance + _SUBJECT_FLOOR**2 * np.eye(size))
+        floor = np.r_[np.full(layout.n_scales, SUBJECT_SCALE_STD), np.full(size - layout.n_scales, SUBJECT_OFFSET_STD_M)]
+        precision[:size, :size] = np.linalg.inv(covariance + np.diag(floor**2))
         for part, refined in ((layout.scales, refine.scales), (layout.offsets, refine.offsets)):
             if not refined:
                 precision[part, :size], precision[:size, part] = 0.0, 0.0
@@ -167,11 +183,60 @@ class PersonTracker:
         part = self.layout.cameras
         return self._prior.mean[part], self._prior.precision[part, part]
 
+    def restore_cameras(self) -> None:
+        """All cameras are where they were loaded; what is known of them and of the body is forgotten."""
+        self.cameras = list(self._loaded)
+        self._forget_moves()
+        self._prior = self._static_prior()
+        self.forget()
+
+    def _forget_moves(self) -> None:
+        self._moved, self._gauge_at = np.zeros(len(self.cameras), bool), np.zeros(CAMERA_STATES * len(self.cameras))
+
+    def move_camera(self, c: int, camera: Camera, states: np.ndarray) -> None:
+        """Take camera c to stand elsewhere from now on: it begins anew from there with its own prior, and all that was known of its pose is forgotten.
+
+        What its old pose told of all else is kept (it is marginalised out of the window's head); its frames in the window no longer count. The rig as a
+        whole stays where the other cameras' `states` (7 C,) have it now, whatever camera c does.
+        """
+        assert self.layout.n_cameras
+        part, own = self.layout.cameras, self._own_camera_information()[:6]
+        local = CAMERA_STATES * c + np.arange(6)
+        pose, before = part.start + local, self._prior.mean
+        self.cameras[c] = camera
+        self._moved[c] = True
+        self._gauge_at = states.copy()
+        self._gauge_at[local] = 0.0
+        mean, precision = self._prior.mean.copy(), self._prior.precision.copy()
+        mean[part], precision[part, part] = self._camera_prior()
+        self._prior = SlowPrior(mean, precision)
+        slow, covariance = self.slow.mean.copy(), self.slow.covariance.copy()
+        slow[pose], covariance[pose], covariance[:, pose] = 0.0, 0.0, 0.0
+        covariance[pose, pose] = 1 / own
+        self.slow = SlowEstimate(slow, covariance)
+        if self.window is None:
+            return
+        window, split = self.window, ORDER * self.body.mj_model.nv
+        head = _without(window.head, split + pose, own, before[pose])
+        information, state = np.array(window.observed.information), np.array(window.slow)
+        information[:, c], state[pose] = 0.0, 0.0
+        with jax.default_device(self._device):
+            arrays = type(window.cameras)(*(np.array(a) for a in camera_arrays(self.cameras)))
+        prior = self._prior if self._cameras_released else self._held_prior()
+        observed = window.observed._replace(information=information)
+        self.window = window._replace(cameras=arrays, slow=state, prior=_float32(prior), head=head, observed=observed)
+        for _, uv, points in self._pixels:
+            uv[c] = camera.project(points)
+
     def take_cameras(self, mean: np.ndarray, covariance: np.ndarray) -> None:
         """Begin with what others have found of the cameras' states (7 C,)."""
         part = self.layout.cameras
         self.slow.mean[part], self.slow.covariance[part, part] = mean, covariance
         self._cameras_released = True
+
+    def clocks(self) -> np.ndarray:
+        """(C,) s: by how much each camera exposes after its stamp, as estimated so far."""
+        return self.slow.mean[self.layout.cameras][CAMERA_STATES - 1 :: CAMERA_STATES] if self.layout.n_cameras else np.zeros(len(self.cameras))
 
     @property
     def template(self) -> np.ndarray:
@@ -183,7 +248,7 @@ class PersonTracker:
         self.window: Window | None = None
         self._seen: deque[Seen | None] = deque([None] * self.options.frames, maxlen=self.options.frames)
         self._views: deque[Views] = deque(maxlen=self.options.frames)
-        self._pixels: list[tuple[int, np.ndarray]] = []
+        self._pixels: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.frames = 0
 
     def _held_prior(self) -> SlowPrior:
@@ -273,7 +338,7 @@ class PersonTracker:
             self.drop()
             return None, None, result
         self.slow, self._floor_known = SlowEstimate(np.asarray(result.slow, float), np.asarray(result.slow_covariance, float)), True
-        self._pixels = [*self._pixels[-1:], (stamp_ns, result.frames.uv[0])]
+        self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
         if (seen := self._seen[late]) is not None and seen.stamp_ns >= self._start_ns:
             settled = self._views[-1 - self.lag_frames]
             self.noise.observe(seen.stamp_ns, settled.xy - result.frames.uv[1], settled.confidence)
@@ -301,10 +366,10 @@ class PersonTracker:
 
     def predicted_pixels(self, stamp_ns: int) -> np.ndarray:
         """(C, K, 2) px where the keypoints should be, by constant velocity in the image."""
-        newest_ns, uv = self._pixels[-1]
+        newest_ns, uv, _ = self._pixels[-1]
         if len(self._pixels) < 2:
             return uv
-        before_ns, before = self._pixels[-2]
+        before_ns, before, _ = self._pixels[-2]
         ahead = min((stamp_ns - newest_ns) / max(newest_ns - before_ns, 1), 5.0)
         return uv + ahead * (uv - before)
 
@@ -353,6 +418,18 @@ class PersonTracker:
         if seen is None or seen.stamp_ns < self._start_ns:
             return None
         return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9)
+
+
+def _without(head: Head, states: np.ndarray, own: np.ndarray, mean: np.ndarray) -> Head:
+    """The head with some slow states marginalised out, whose own prior has information `own` and this mean; nothing is known of them then, from 0 on."""
+    rest = np.setdiff1d(np.arange(len(head.vector)), states)
+    information, vector, anchor = (np.array(a, float) for a in head)
+    block = information[np.ix_(states, states)] + np.diag(own)
+    gain = np.linalg.solve(block, information[np.ix_(states, rest)]).T
+    information[np.ix_(rest, rest)] -= gain @ information[np.ix_(states, rest)]
+    vector[rest] -= gain @ (vector[states] + own * (mean - anchor[states]))
+    information[states], information[:, states], vector[states], anchor[states] = 0.0, 0.0, 0.0, 0.0
+    return Head(information, vector, anchor)
 
 
 def _float32(prior: SlowPrior) -> SlowPrior:

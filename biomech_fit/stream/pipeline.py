@@ -170,8 +170,9 @@ class FitPipeline:
                     covariance[c] = to_pose @ own @ to_pose.T
         rms, loaded = self._camera_rms(refined)
         return CalibrationEstimate(
-            self._newest_ns, tuple(refined), tuple(self.cameras), (self.config.refine.cameras,) * count, covariance, clock, clock_std, rms, loaded
-        )
+            self._newest_ns, tuple(refined), tuple(self.cameras), (self.config.refine.cameras,) * count, covariance, clock, clock_std, rms, loaded,
+            self._people.camera_fits,
+        )  # fmt: skip
 
     def subject(self, person: int = 1) -> SubjectEstimate:
         """A person's body as estimated so far."""

@@ -47,6 +47,15 @@ class CameraBelief:
         kept = vector[:, value > 0]
         return CameraBelief((kept * value[value > 0]) @ kept.T, kept @ (kept.T @ (self.vector - given.vector)))
 
+    def forgetting(self, states: np.ndarray) -> CameraBelief:
+        """Without what it knows of some states (indices); what they told of the others is kept (marginalisation)."""
+        rest = np.setdiff1d(np.arange(len(self.vector)), states)
+        gain = self.information[np.ix_(rest, states)] @ np.linalg.pinv(self.information[np.ix_(states, states)], hermitian=True)
+        information, vector = np.zeros_like(self.information), np.zeros_like(self.vector)
+        information[np.ix_(rest, rest)] = self.information[np.ix_(rest, rest)] - gain @ self.information[np.ix_(states, rest)]
+        vector[rest] = self.vector[rest] - gain @ self.vector[states]
+        return CameraBelief(information, vector)
+
 
 def combined(prior: CameraBelief, found: list[CameraBelief]) -> CameraBelief:
     """The prior and what the people have found beyond what each was given."""

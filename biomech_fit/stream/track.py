@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from biomech_fit.config.fit import FitConfig
+from biomech_fit.core.result import Result
 from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
 from biomech_fit.stream.association import Found, Views
+from biomech_fit.stream.camera_watch import MISFIT, START_MISFIT, Sighting, judge, without
 from biomech_fit.stream.person import PersonTracker, SlowEstimate
 from biomech_fit.stream.swaps import START_PX, SideSwaps, ahead_px
 
@@ -62,6 +64,8 @@ class Track:
         self.lengths: np.ndarray | None = None
         """(E,) m"""
         self.views: Views | None = None
+        self.sighting: Sighting | None = None
+        """The newest frame that was fitted, as the cameras saw it."""
         self.recent: deque[FittedFrame] = deque(maxlen=RMS_MEMORY_FRAMES)
 
     def free(self) -> None:
@@ -96,9 +100,9 @@ class Track:
 
     # --- frames -----------------------------------------------------------------------------------------------------------------------------------
 
-    def start(self, stamp_ns: int, found: Found) -> FrameResult | None:
-        """Begin with somebody who was found; None, and no track, where the body does not fit."""
-        views, points = self._straightened(stamp_ns, found)
+    def start(self, stamp_ns: int, found: Found, out: np.ndarray) -> FrameResult | None:
+        """Begin with somebody who was found; None, and no track, where the body does not fit. `out` (C,): cameras that are not to be used."""
+        views, points = self._straightened(stamp_ns, found, out)
         estimate = self.tracker.start(stamp_ns, views, points)
         if estimate is None:
             return None
@@ -110,12 +114,21 @@ class Track:
         self._look_at(estimate)
         return self._result(stamp_ns, status, replace(estimate, status=status), None, views)
 
-    def step(self, stamp_ns: int, views: Views, delay_s: np.ndarray, others: bool) -> list[FrameResult]:
+    def step(self, stamp_ns: int, views: Views, delay_s: np.ndarray, others: bool, out: np.ndarray) -> list[FrameResult]:
         """Fit one frame. Where the track ends with it, its last smoothed frames are returned and it is no longer alive.
 
-        `others`: there are detections that nobody has taken; so somebody who is not where the body is may be this person.
+        `out` (C,): cameras that are not to be used. `others`: there are detections that nobody has taken; so somebody who is not where the body is may
+        be this person.
         """
-        views, mirrored = self._told_apart(stamp_ns, views)
+        self.sighting = None
+        predicted = self.tracker.predicted_pixels(stamp_ns)
+        ahead = ahead_px(predicted, (stamp_ns - self._looked_ns) * 1e-9)
+        sigma_px = np.hypot(self.tracker.noise.sigma_px(views.confidence), ahead[:, None])
+        undone = self._sides.undo(stamp_ns, views, predicted, sigma_px)
+        self.swapped += undone.exchanged
+        whole = undone.views
+        judged, misfits = judge(whole, predicted, sigma_px, MISFIT)
+        views, mirrored = without(whole, misfits | out), undone.mirrored
         enough = (views.confidence > 0).sum() >= self.config.track.min_keypoints
         if mirrored:
             self.lost_frames += 1
@@ -131,6 +144,7 @@ class Track:
             return []
         self._status_now = Status.OK
         error_px = arrays.frames.error_px[0]
+        self.sighting = self._sighting(arrays, whole, delay_s, judged, misfits)
         self.recent.append(FittedFrame(views.xy, views.confidence, error_px, causal.keypoints[self.tracker.mapped]))
         self._look_at(causal)
         bad = enough and np.median(error_px[views.confidence > 0]) > self.config.track.lost_rms_px
@@ -160,24 +174,22 @@ class Track:
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------
 
-    def _told_apart(self, stamp_ns: int, views: Views) -> tuple[Views, bool]:
-        """The views with left and right as the body has them, and whether it is the body that is mirrored."""
-        predicted = self.tracker.predicted_pixels(stamp_ns)
-        ahead = ahead_px(predicted, (stamp_ns - self._looked_ns) * 1e-9)
-        undone = self._sides.undo(stamp_ns, views, predicted, np.hypot(self.tracker.noise.sigma_px(views.confidence), ahead[:, None]))
-        self.swapped += undone.exchanged
-        return undone.views, undone.mirrored
+    def _sighting(self, arrays: Result, views: Views, delay_s: np.ndarray, judged: np.ndarray, misfits: np.ndarray) -> Sighting:
+        points, velocity = arrays.frames.keypoints[0], arrays.frames.keypoint_velocity[0]
+        later = (delay_s + self.tracker.clocks())[:, None, None]
+        return Sighting(points + later * velocity, views.xy, self.tracker.noise.sigma_px(views.confidence), judged, misfits)
 
-    def _straightened(self, stamp_ns: int, found: Found) -> tuple[Views, np.ndarray]:
-        """The views of somebody found with left and right as most cameras have them, and the points (K, 3) placed from them."""
+    def _straightened(self, stamp_ns: int, found: Found, out: np.ndarray) -> tuple[Views, np.ndarray]:
+        """The views of somebody found with left and right as most cameras have them and without cameras that do not fit, and the points (K, 3) from them."""
         cameras, views = self.tracker.corrected_cameras(), found.views
         self._sides.forget()
         predicted = np.stack([camera.project(found.points) for camera in cameras])
-        undone = self._sides.undo(stamp_ns, views, predicted, np.hypot(self.tracker.noise.sigma_px(views.confidence), START_PX))
-        if undone.views is views:
-            return views, found.points
+        sigma_px = self.tracker.noise.sigma_px(views.confidence)
+        undone = self._sides.undo(stamp_ns, views, predicted, np.hypot(sigma_px, START_PX))
         self.swapped += undone.exchanged
-        return undone.views, triangulate_robust(cameras, undone.views.xy, undone.views.confidence)[0]
+        _, misfits = judge(undone.views, predicted, sigma_px, START_MISFIT)
+        kept = without(undone.views, misfits | out)
+        return kept, found.points if kept is views else triangulate_robust(cameras, kept.xy, kept.confidence)[0]
 
     def _result(self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views) -> FrameResult:
         self.fitted += 1

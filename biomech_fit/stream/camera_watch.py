@@ -1,0 +1,162 @@
+"""A camera that does not stand where it is thought to: seen from its misfit, left out, found again.
+
+Before a frame is taken, every camera's detections are compared with the predicted body. A camera whose keypoints as a whole (their median) are far from
+it, while the other cameras agree with it, is left out of that frame: whatever the reason is, a stranger or a moved tripod, it would bend the body, and
+the other cameras' corrections with it. When that lasts, the camera has been moved: its pose is estimated from the last second of the fitted body's
+keypoints (`core.resection`), and where they lie on their pixels again it is taken in. Where they do not, it stays out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.estimates import CameraFit
+from biomech_fit.core.resection import resect
+from biomech_fit.stream.association import Views
+
+MISFIT, START_MISFIT = 3.5, 2.5
+"""A camera does not fit when the median distance of its keypoints from the predicted body is more than this many standard deviations (noise makes 1.2)
+and, in the second place, as many times that of the other cameras; at a start the other cameras' is all there is."""
+LEAST_PX = 8.0
+"""It is no misfit below so many pixels."""
+LEAST_SEEN = 6
+"""Keypoints that say something of a camera."""
+OUT_S, BACK_S = 0.2, 0.2
+"""A camera that does not fit for so long is out; out, one that fits for so long is in again."""
+CONFIRM_S, RETRY_S = 0.5, 0.5
+"""Its new pose is looked for this long after it ceased to fit, and again after so long."""
+MEMORY_S = 1.0
+"""From so much of the latest frames."""
+EXPLAINED = 2.0
+"""A pose explains a camera when the keypoints are no further from their pixels than this many standard deviations, in the median."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """One person in one frame, as the cameras see it."""
+
+    points: np.ndarray
+    """(C, K, 3) m: the fitted body's keypoints at each camera's exposure."""
+    xy: np.ndarray
+    """(C, K, 2) px; NaN = missing."""
+    sigma_px: np.ndarray
+    """(C, K)"""
+    judged: np.ndarray
+    """(C,) bool: enough keypoints to say something."""
+    misfits: np.ndarray
+    """(C,) bool: left out of this frame."""
+
+
+@dataclass(eq=False)
+class _Doubt:
+    """What is going on with one camera that does not fit."""
+
+    since_ns: int
+    newest_ns: int
+    good_since_ns: int | None = None
+    tried_ns: int | None = None
+
+
+def judge(views: Views, predicted: np.ndarray, sigma_px: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which cameras (C,) see enough to be judged, and which of these do not fit to the predicted pixels (C, K, 2), NaN = not known."""
+    distance = np.linalg.norm(views.xy - predicted, axis=-1)
+    seen = (views.confidence > 0) & np.isfinite(distance)
+    judged = seen.sum(1) >= LEAST_SEEN
+    pixels, whitened = _median(distance, seen), _median(distance / sigma_px, seen)
+    misfits = np.zeros(len(judged), bool)
+    for c in np.flatnonzero(judged & (whitened > limit) & (pixels > LEAST_PX)):
+        others = np.delete(whitened, c)[np.delete(judged, c)]
+        # Of two cameras nobody knows which one is wrong.
+        misfits[c] = len(others) >= 2 and whitened[c] > limit * np.median(others)
+    return judged, misfits
+
+
+def _median(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(C,) of what is seen (the lower of two middle ones); infinite where nothing is."""
+    ordered = np.sort(np.where(seen, values, np.inf), axis=1)
+    return ordered[np.arange(len(values)), np.maximum(seen.sum(1) - 1, 0) // 2]
+
+
+def without(views: Views, cameras: np.ndarray) -> Views:
+    """The views with some cameras (C,) left out."""
+    if not cameras.any():
+        return views
+    xy, confidence = views.xy.copy(), views.confidence.copy()
+    xy[cameras], confidence[cameras] = np.nan, 0.0
+    return Views(xy, confidence, views.taken)
+
+
+class CameraWatch:
+    """The cameras of a rig, as all tracked people together see them. `estimate`: look for a moved camera's pose; else it is only left out."""
+
+    def __init__(self, cameras: int, estimate: bool):
+        self._count, self._estimate = cameras, estimate
+        self.forget()
+
+    def forget(self) -> None:
+        """All cameras are as they were loaded, and fine."""
+        self.out = np.zeros(self._count, bool)
+        """(C,) cameras that are left out for the time being."""
+        self.moved = np.zeros(self._count, bool)
+        """(C,) cameras whose pose was estimated anew."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Nobody is here. What is out stays out."""
+        self._doubts: dict[int, _Doubt] = {}
+        self._sightings: deque[tuple[int, Sighting]] = deque()
+
+    @property
+    def fits(self) -> tuple[CameraFit, ...]:
+        """What is thought of each camera."""
+        return tuple(
+            CameraFit.LEFT_OUT if out else CameraFit.MOVED if moved else CameraFit.FINE for out, moved in zip(self.out, self.moved, strict=True)
+        )
+
+    def look(self, stamp_ns: int, sightings: Sequence[Sighting], cameras: Callable[[], Sequence[Camera]]) -> dict[int, Camera]:
+        """Take a frame of all tracked people; returns the new poses of cameras that were found to have been moved. `cameras` gives them as
+        estimated so far."""
+        if not sightings:
+            return {}
+        self._sightings.extend((stamp_ns, sighting) for sighting in sightings)
+        while (stamp_ns - self._sightings[0][0]) * 1e-9 > MEMORY_S:
+            self._sightings.popleft()
+        judged, misfits = (np.sum([getattr(s, name) for s in sightings], axis=0) for name in ("judged", "misfits"))
+        found: dict[int, Camera] = {}
+        for c in np.flatnonzero(judged):
+            if 2 * misfits[c] > judged[c]:
+                doubt = self._doubts.get(int(c))
+                if doubt is None or (stamp_ns - doubt.newest_ns) * 1e-9 > OUT_S:
+                    doubt = self._doubts[int(c)] = _Doubt(stamp_ns, stamp_ns)
+                doubt.newest_ns, doubt.good_since_ns = stamp_ns, None
+                lasted_s = (stamp_ns - doubt.since_ns) * 1e-9
+                self.out[c] |= lasted_s >= OUT_S
+                since_s = (stamp_ns - doubt.tried_ns) * 1e-9 if doubt.tried_ns is not None else np.inf
+                if self._estimate and lasted_s >= CONFIRM_S and since_s >= RETRY_S:
+                    doubt.tried_ns = stamp_ns
+                    camera = self._resected(int(c), doubt.since_ns, cameras()[c])
+                    if camera is not None:
+                        found[int(c)] = camera
+                        self.moved[c], self.out[c] = True, False
+                        del self._doubts[int(c)]
+            elif c in self._doubts or self.out[c]:
+                doubt = self._doubts.setdefault(int(c), _Doubt(stamp_ns, stamp_ns))
+                doubt.good_since_ns = doubt.good_since_ns or stamp_ns
+                if (stamp_ns - doubt.good_since_ns) * 1e-9 >= BACK_S:
+                    self.out[c] = False
+                    del self._doubts[int(c)]
+        return found
+
+    def _resected(self, c: int, since_ns: int, camera: Camera) -> Camera | None:
+        """The pose that explains what the camera has seen since it ceased to fit."""
+        rows = [s for stamp_ns, s in self._sightings if stamp_ns >= since_ns and s.misfits[c]]
+        if not rows:
+            return None
+        points, xy, sigma = (np.concatenate([getattr(s, name)[c] for s in rows]) for name in ("points", "xy", "sigma_px"))
+        result = resect(camera, points, xy, sigma)
+        return result.camera if result is not None and result.misfit < EXPLAINED else None
