@@ -94,10 +94,16 @@ class RefineConfig:
     cameras: bool = setting(True, "Estimate corrections of the cameras' positions and orientations.")
     scales: bool = setting(True, "Estimate the scales of the body's segments.")
     offsets: bool = setting(True, "Estimate the offsets of the keypoints.")
-    clock: bool = setting(False, "Estimate a clock offset for each camera.")
+    clock: bool = setting(True, "Estimate a clock offset for each camera.")
     camera_rotation_std_deg: float = setting(0.4, "Prior standard deviation, per axis, of a camera's rotation error.", unit="deg", low=0.001, high=20.0)
     camera_translation_std_m: float = setting(0.015, "Prior standard deviation, per axis, of a camera's position error.", unit="m", low=0.0001, high=1.0)
-    clock_std_s: float = setting(0.010, "Prior standard deviation of a camera's clock offset.", unit="s", low=0.0001, high=0.5)
+    clock_std_s: float = setting(
+        0.002,
+        "Prior width of a camera's clock offset; the prior is heavy-tailed (Cauchy), so that most cameras are on time and one may be far off.",
+        unit="s",
+        low=0.0001,
+        high=0.5,
+    )
     memory_s: float = setting(
         120.0, "What frames that left the window said of body and cameras is forgotten with this time constant.", unit="s", low=1.0, high=1e6
     )
@@ -131,9 +137,7 @@ class TrackConfig:
     new_person_s: float = setting(
         0.3, "With several people: somebody whom nobody tracks yet must be seen for this long to be believed.", unit="s", low=0.0, high=10.0
     )
-    forget_s: float = setting(
-        30.0, "With several people: the number and the body of a person who left are kept for this long.", unit="s", low=0.0, high=3600.0
-    )
+    forget_s: float = setting(30.0, "With several people: the number and the body of a person who left are kept for this long.", unit="s", low=0.0, high=3600.0)
 
 
 @dataclass(frozen=True)
