@@ -182,11 +182,17 @@ class Kinematics:
         """Positions of K points with their derivatives by coordinates, scales and offsets."""
         body = np.asarray(body, np.int32)
         position = self.points(poses, scales, body, local, offsets)
-        turn = poses.rotation[:, body]
-        arm = jnp.cross(poses.axis[:, None], position[:, :, None] - poses.anchor[:, None])
-        by_pose = jnp.where(self.is_rotation[:, None] > 0, arm, poses.axis[:, None]) * self.moves[body][:, :, None]
-        by_scale = poses.position_by_scale[:, body] + turn @ (local[..., None] * self.scale_matrix[body])
-        return Keypoints(position, jnp.swapaxes(by_pose, -1, -2), by_scale, turn)
+        turn = jnp.moveaxis(poses.rotation, 1, -1)[..., body]
+        # Component by component, which saves turning the largest arrays.
+        axis = [poses.axis[:, None, :, a] for a in range(3)]
+        arm = [position[:, :, None, a] - poses.anchor[:, None, :, a] for a in range(3)]
+        swing = [axis[a - 2] * arm[a - 1] - axis[a - 1] * arm[a - 2] for a in range(3)]
+        moves, turns = self.moves[body], self.is_rotation > 0
+        by_pose = jnp.stack([jnp.where(turns, swing[a], axis[a]) * moves for a in range(3)], 1)
+        stretch = local[..., None] * self.scale_matrix[body]
+        origin = jnp.swapaxes(poses.position_by_scale, 1, 2)[:, :, body]
+        by_scale = origin + sum(turn[:, :, b, :, None] * stretch[:, b] for b in range(3))
+        return Keypoints(position, jnp.swapaxes(by_pose, 1, 2), jnp.swapaxes(by_scale, 1, 2), jnp.moveaxis(turn, -1, 1))
 
 
 def _ancestor_matrix(m: mujoco.MjModel) -> np.ndarray:

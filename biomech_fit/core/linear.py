@@ -21,6 +21,10 @@ JITTER = 1e-6
 """Added to the unit diagonal: what float32 needs where only a prior speaks. It damps the step, and so changes no solution."""
 
 
+SMALL = 96
+"""Triangular matrices up to this size are inverted as a whole."""
+
+
 class ArrowSystem(NamedTuple):
     """Normal equations of Q control points with N coordinates and M slow states."""
 
@@ -85,7 +89,7 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
     def eliminate(carry, inputs):
         diagonal, band, right = inputs
         block, rest = carry
-        factor = jnp.linalg.cholesky(diagonal + block[:n, :n])
+        factor = jax.lax.linalg.cholesky(diagonal + block[:n, :n], symmetrize_input=False)
         inverse = jax.scipy.linalg.solve_triangular(factor, jnp.eye(n, dtype=block.dtype), lower=True)
         below = band + jnp.pad(block[:n, n:], ((0, 0), (0, n)))
         done = inverse @ jnp.concatenate([below, right + rest[:n]], 1)
@@ -98,8 +102,12 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
     _, (inverse, done) = jax.lax.scan(eliminate, start, (system.diagonal, band, right))
     below, y, border, late = done[:, :, :width], done[:, :, width], done[:, :, width + 1 : width + 1 + m], done[:, :, width + 1 + m :]
     flat, late = border.reshape(-1, m), late.reshape(-1, wanted * n)
-    slow, root = _inverse(system.corner - flat.T @ flat)
-    slow_step = root.T @ (root @ (system.corner_rhs - flat.T @ y.reshape(-1)))
+    borders = flat.T @ late
+    root = _inverse_factor(system.corner - flat.T @ flat)
+    # The slow step and the poses' part of the slow states in one product.
+    asked = jnp.concatenate([borders, (system.corner_rhs - y.reshape(-1) @ flat)[:, None]], 1)
+    answer = root.T @ (root @ asked)
+    slow, slow_step = root.T @ root, answer[:, -1]
 
     def back(carry, inputs):
         inverse, below, y = inputs
@@ -107,31 +115,45 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
         return jnp.concatenate([x, carry[:-n]]), x
 
     _, step = jax.lax.scan(back, jnp.zeros(width, y.dtype), (inverse, below, y - border @ slow_step), reverse=True)
-    borders = (late.T @ flat).reshape(wanted, n, m)
-    pose_slow = -borders @ slow
+    pose_slow = -answer[:, :-1].T.reshape(wanted, n, m)
     late = jnp.swapaxes(late.reshape(-1, wanted, n), 0, 1)
-    pose = jnp.swapaxes(late, 1, 2) @ late - pose_slow @ jnp.swapaxes(borders, 1, 2)
+    pose = jnp.swapaxes(late, 1, 2) @ late - pose_slow @ jnp.swapaxes(borders.reshape(m, wanted, n), 0, 1)
     return ArrowSolution(step * a, slow_step * b, pose, slow * b[:, None] * b, pose_slow * b)
 
 
-def _inverse(matrix: Array) -> tuple[Array, Array]:
-    """Inverse of a positive definite matrix and the inverse of its Cholesky factor."""
-    eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    root = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(matrix), eye, lower=True)
-    return root.T @ root, root
+def _inverse_factor(matrix: Array) -> Array:
+    """L^-1 of a positive definite matrix L L^T."""
+    # Given its transpose, LAPACK reads the symmetric matrix where it lies.
+    return _inverse_triangular(jax.lax.linalg.cholesky(matrix.T, symmetrize_input=False))
+
+
+def _inverse_triangular(factor: Array) -> Array:
+    """Inverse of a lower triangular matrix by halves: products do most of the work, and the zeros above the diagonal none."""
+    size = factor.shape[0]
+    if size <= SMALL:
+        return jax.scipy.linalg.solve_triangular(factor, jnp.eye(size, dtype=factor.dtype), lower=True)
+    half = size // 2
+    first, second = _inverse_triangular(factor[:half, :half]), _inverse_triangular(factor[half:, half:])
+    return jnp.block([[first, jnp.zeros((half, size - half), factor.dtype)], [-second @ (factor[half:, :half] @ first), second]])
+
+
+def assemble_chain(diagonal: Array, band: Array) -> Array:
+    """(Q N, Q N) of the control points' blocks (Q, N, N) and (Q, ORDER, N, N), see `ArrowSystem`."""
+    count, n, _ = diagonal.shape
+    index = jnp.arange(count)
+    blocks = jnp.zeros((count, count, n, n), diagonal.dtype).at[index, index].set(diagonal)
+    for d in range(ORDER):
+        rows = jnp.arange(count - d - 1)
+        block = band[: count - d - 1, d]
+        blocks = blocks.at[rows, rows + d + 1].set(block).at[rows + d + 1, rows].set(jnp.swapaxes(block, 1, 2))
+    return blocks.transpose(0, 2, 1, 3).reshape(count * n, count * n)
 
 
 def assemble_dense(system: ArrowSystem) -> tuple[Array, Array]:
     """The whole matrix (Q N + M)^2 and right side: what a GPU factorises fastest, and the tests' oracle."""
     count, n, m = system.cross.shape
     size = count * n
-    index = jnp.arange(count)
-    blocks = jnp.zeros((count, count, n, n), system.rhs.dtype).at[index, index].set(system.diagonal)
-    for d in range(ORDER):
-        rows = jnp.arange(count - d - 1)
-        block = system.band[: count - d - 1, d]
-        blocks = blocks.at[rows, rows + d + 1].set(block).at[rows + d + 1, rows].set(jnp.swapaxes(block, 1, 2))
-    chain = blocks.transpose(0, 2, 1, 3).reshape(size, size)
+    chain = assemble_chain(system.diagonal, system.band)
     cross = system.cross.reshape(size, m)
     return jnp.block([[chain, cross], [cross.T, system.corner]]), jnp.concatenate([system.rhs.reshape(-1), system.corner_rhs])
 
@@ -141,7 +163,8 @@ def solve_dense(system: ArrowSystem, poses: Array) -> ArrowSolution:
     count, n, m = system.cross.shape
     system, a, b = _normalise(system)
     matrix, rhs = assemble_dense(system)
-    covariance, _ = _inverse(matrix)
+    root = _inverse_factor(matrix)
+    covariance = root.T @ root
     scale = jnp.concatenate([a.reshape(-1), b])
     solution = covariance @ rhs * scale
     covariance = covariance * scale[:, None] * scale

@@ -6,10 +6,8 @@ All cameras' information about one keypoint in one frame is summed before it mee
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -59,7 +57,19 @@ class Observations(NamedTuple):
 
 def make_lens(has_distortion: bool, has_fisheye: bool) -> Lens:
     """The cameras' lens functions, side by side; the flags leave out what no camera of the rig has."""
-    return jax.vmap(partial(distort_and_jacobian, has_distortion=has_distortion, has_fisheye=has_fisheye), in_axes=(0, 1), out_axes=1)
+
+    def lens(cameras: CameraArrays, points: Array) -> tuple[Array, Array, Array]:
+        # The lens functions are elementwise: a camera whose entries are (C, 1) is C cameras, and the arrays need not be turned for a vmap.
+        side_by_side = cameras._replace(
+            focal=cameras.focal.T[..., None],
+            centre=cameras.centre.T[..., None],
+            distortion=cameras.distortion.T[..., None],
+            fisheye=cameras.fisheye[:, None],
+            max_tan_squared=cameras.max_tan_squared[:, None],
+        )
+        return distort_and_jacobian(side_by_side, points, has_distortion=has_distortion, has_fisheye=has_fisheye)
+
+    return lens
 
 
 def corrected_cameras(cameras: CameraArrays, correction: Array) -> CameraArrays:
@@ -77,30 +87,41 @@ def reprojection(
     A camera that stamps t and exposes at t + clock sees the point at points + velocity (delay + clock).
     Returns the points' and the cameras' information, the error in pixels (T, C, K) (NaN-free; meaningless at weight 0) and the robust cost.
     """
-    shift = (observed.delay + clock)[:, :, None, None]
-    seen = points[:, None] + velocity[:, None] * shift
-    turn = cameras.rotation[None]
-    in_camera = seen @ jnp.swapaxes(turn, -1, -2) + cameras.translation[None, :, None]
-    uv, by_camera_point, visible = lens(cameras, in_camera)
-    error = observed.uv - uv
-    squared = jnp.sum(error * error, -1)
+    # Components first, keypoints last: loops then run over whole vectors, and products with the body's Jacobian need no transposition.
+    shift = (observed.delay + clock)[:, :, None]
+    moving = [velocity[:, None, :, a] for a in range(3)]
+    seen = [points[:, None, :, a] + moving[a] * shift for a in range(3)]
+    turn, place = cameras.rotation[:, None], cameras.translation[:, None]
+    in_camera = [sum(turn[..., a, b] * seen[b] for b in range(3)) + place[..., a] for a in range(3)]
+    uv, by_camera_point, visible = lens(cameras, jnp.stack(in_camera, -1))
+    error = [observed.uv[..., i] - uv[..., i] for i in range(2)]
+    squared = error[0] * error[0] + error[1] * error[1]
     information = observed.information * visible
     share = observed.share[:, None, None]
     cost, weight = kernel(squared * information, scale)
     weight = weight * information * share
-    by_point = by_camera_point @ turn[:, :, None]
-    weighted = by_point * weight[..., None, None]
-    matrix = jnp.einsum("tckia,tckib->tkab", weighted, by_point)
-    vector = jnp.einsum("tckia,tcki->tka", weighted, error)
+    rows = [[by_camera_point[..., i, :][..., a] for a in range(3)] for i in range(2)]
+    by_point = [[sum(row[b] * turn[..., b, a] for b in range(3)) for a in range(3)] for row in rows]
     # Rotation about the camera's centre moves the point by w x p_cam; moving the centre moves it the other way; the clock moves it along its velocity.
-    by_turn = -by_camera_point @ rotation.skew(in_camera)
-    by_clock = jnp.sum(by_point * velocity[:, None, :, None], -1)
-    by_state = jnp.concatenate([by_turn, -by_point, by_clock[..., None]], -1)
-    coupling = jnp.einsum("tckia,tckib->tcakb", by_state, weighted)
-    state_weighted = by_state * weight[..., None, None]
-    camera_matrix = jnp.einsum("tckia,tckib->tcab", state_weighted, by_state)
-    camera_vector = jnp.einsum("tckia,tcki->tca", state_weighted, error)
-    return PointInformation(matrix, vector), CameraInformation(coupling, camera_matrix, camera_vector), jnp.sqrt(squared), jnp.sum(cost * share)
+    x, y, z = in_camera
+    by_turn = [[y * row[2] - z * row[1], z * row[0] - x * row[2], x * row[1] - y * row[0]] for row in rows]
+    by_clock = [sum(row[a] * moving[a] for a in range(3)) for row in by_point]
+    frames, count, k = squared.shape
+    states = [[by_turn[i][a] for i in range(2)] for a in range(3)] + [[-by_point[i][a] for i in range(2)] for a in range(3)] + [by_clock]
+    by_state = jnp.stack([part for row in states for part in row], 2).reshape(frames, count, CAMERA_STATES, 2, k)
+    point_rows = jnp.stack([by_point[i][a] for a in range(3) for i in range(2)], 2).reshape(frames, count, 3, 2, k)
+    weighted = point_rows * weight[:, :, None, None]
+    errors = jnp.stack(error, 2)
+    matrix = jnp.sum(weighted[:, :, :, None] * point_rows[:, :, None], (1, 4))
+    vector = jnp.sum(weighted * errors[:, :, None], (1, 3))
+    coupling = sum(by_state[:, :, :, None, i] * weighted[:, :, None, :, i] for i in range(2))
+    flat = by_state.reshape(frames, count, CAMERA_STATES, 2 * k)
+    state_weighted = (by_state * weight[:, :, None, None]).reshape(frames, count, CAMERA_STATES, 2 * k)
+    camera_matrix = state_weighted @ jnp.swapaxes(flat, -1, -2)
+    camera_vector = jnp.squeeze(state_weighted @ errors.reshape(frames, count, 2 * k, 1), -1)
+    point = PointInformation(jnp.moveaxis(matrix, -1, 1), jnp.swapaxes(vector, 1, 2))
+    camera = CameraInformation(jnp.swapaxes(coupling, -1, -2), camera_matrix, camera_vector)
+    return point, camera, jnp.sqrt(squared), jnp.sum(cost * share)
 
 
 def point_distance(points: Array, observed: Array, information: Array, kernel: Kernel, scale: Array) -> tuple[PointInformation, Array]:

@@ -21,7 +21,7 @@ from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.contact import ContactNoise, contact
 from biomech_fit.core.kinematics import Keypoints, Kinematics
-from biomech_fit.core.linear import ORDER, ArrowSolution, ArrowSystem, assemble_dense, solve_banded, solve_dense
+from biomech_fit.core.linear import ORDER, ArrowSolution, ArrowSystem, assemble_chain, solve_banded, solve_dense
 from biomech_fit.core.motion import ChainTerms, motion_prior, pose_terms
 from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations, corrected_cameras, make_lens, reprojection
@@ -68,8 +68,8 @@ class _Linearisation(NamedTuple):
     cost: Array
     diagonal: Array
     """(T, N, N)"""
-    cross: Array
-    """(T, N, M)"""
+    cross: tuple[Array, ...]
+    """Parts of the slow states by poses: scales (T, S, N), offsets (T, 3, K, N), cameras (T, 7 C, N), floor (T, FLOOR_STATES, N)."""
     corner: Array
     """(M, M)"""
     rhs: Array
@@ -177,32 +177,35 @@ class WindowSolver:
         point, camera, _, cost = reprojection(
             keypoints.position, velocity, cameras, self._lens, clock, observed, self._kernel, self.options.kernel_scale * widen
         )
-        (frames, k), (n, s) = keypoints.position.shape[:2], (self.kinematics.n_coordinates, layout.n_scales)
-        k3 = 3 * k
-        moves = jnp.concatenate([keypoints.by_pose, keypoints.by_scale], -1)
-        weighted = point.matrix @ moves
-        flat = moves.reshape(frames, k3, n + s)
-        block = jnp.swapaxes(flat, 1, 2) @ weighted.reshape(frames, k3, n + s)
-        gradient = jnp.squeeze(point.vector.reshape(frames, 1, k3) @ flat, 1)
-        by_offset = jnp.swapaxes(jnp.swapaxes(weighted, -1, -2) @ keypoints.by_offset, 1, 2).reshape(frames, n + s, k3)
-        turned = jnp.swapaxes(keypoints.by_offset, -1, -2)
-        cross = [block[:, :n, n:], by_offset[:, :n]]
+        frames, k = keypoints.position.shape[:2]
+        k3, n, s = 3 * k, self.kinematics.n_coordinates, layout.n_scales
+        # Components before keypoints, as the residuals and the kinematics make them.
+        by_pose, by_scale = jnp.swapaxes(keypoints.by_pose, 1, 2), jnp.swapaxes(keypoints.by_scale, 1, 2)
+        turn, matrix, vector = (jnp.moveaxis(a, 1, -1) for a in (keypoints.by_offset, point.matrix, point.vector))
+        weighted, weighted_scale = _apply(matrix, by_pose), _apply(matrix, by_scale)
+        flat, flat_scale = by_pose.reshape(frames, k3, n), by_scale.reshape(frames, k3, s)
+        turned = jnp.swapaxes(turn, 1, 2)
+        offset_matrix = jnp.sum(_sandwich(turn, matrix), 0)
+        gradient = vector.reshape(frames, 1, k3)
+        cross = [jnp.swapaxes(flat_scale, 1, 2) @ weighted.reshape(frames, k3, n), _apply(turned, weighted)]
         corner = jnp.zeros((layout.size, layout.size), window.slow.dtype)
-        corner = corner.at[layout.scales, layout.scales].set(block[:, n:, n:].sum(0))
-        corner = _both(corner, layout.scales, layout.offsets, by_offset[:, n:].sum(0))
-        corner = corner.at[layout.offsets, layout.offsets].set(_block_diagonal(jnp.sum(turned @ point.matrix @ keypoints.by_offset, 0)))
-        corner_rhs = [gradient[:, n:].sum(0), jnp.sum(turned @ point.vector[..., None], (0, 3)).reshape(-1)]
+        whole = (frames * k3, s)
+        corner = corner.at[layout.scales, layout.scales].set(flat_scale.reshape(whole).T @ weighted_scale.reshape(whole))
+        scale_offset = _total(_apply(turned, weighted_scale)).transpose(2, 1, 0).reshape(s, k3)
+        corner = _both(corner, layout.scales, layout.offsets, scale_offset)
+        corner = corner.at[layout.offsets, layout.offsets].set(_block_diagonal(offset_matrix.transpose(2, 0, 1)))
+        corner_rhs = [jnp.squeeze(gradient @ flat_scale, 1).sum(0), jnp.sum(turn * vector[:, :, None], (0, 1)).T.reshape(-1)]
         if layout.n_cameras:
             states = CAMERA_STATES * layout.n_cameras
-            coupling = camera.point_coupling.reshape(frames, states, k3)
-            camera_body = coupling @ flat
-            camera_offset = jnp.einsum("tskb,tkbo->sko", coupling.reshape(frames, states, k, 3), keypoints.by_offset)
-            cross.append(jnp.swapaxes(camera_body[:, :, :n], 1, 2))
-            corner = _both(corner, layout.scales, layout.cameras, camera_body[:, :, n:].sum(0).T)
-            corner = _both(corner, layout.offsets, layout.cameras, camera_offset.reshape(states, k3).T)
+            coupling = jnp.swapaxes(camera.point_coupling, -1, -2).reshape(frames, states, 3, k)
+            cross.append(coupling.reshape(frames, states, k3) @ flat)
+            camera_scale = _total(coupling.reshape(frames, states, k3) @ flat_scale)
+            camera_offset = jnp.sum(coupling[:, :, :, None] * turn[:, None], (0, 2))
+            corner = _both(corner, layout.scales, layout.cameras, camera_scale.T)
+            corner = _both(corner, layout.offsets, layout.cameras, camera_offset.transpose(2, 1, 0).reshape(k3, states))
             corner = corner.at[layout.cameras, layout.cameras].set(_block_diagonal(camera.matrix.sum(0)))
             corner_rhs.append(camera.vector.sum(0).reshape(-1))
-        pose, rhs, rate, rate_rhs = block[:, :n, :n], gradient[:, :n], None, None
+        pose, rhs, rate, rate_rhs = jnp.swapaxes(flat, 1, 2) @ weighted.reshape(frames, k3, n), jnp.squeeze(gradient @ flat, 1), None, None
         if self.options.contact is not None:
             motion = slope @ window.control / self.options.spacing_s
             soles = self.kinematics.keypoints(poses, scales, self._sole_body, self._sole_local, jnp.zeros((len(self._sole_body), 3), motion.dtype))
@@ -210,15 +213,15 @@ class WindowSolver:
             feet = contact(soles, motion, window.up, window.slow[layout.floor], share, self.options.contact)
             rate, rate_rhs = feet.rate / self.options.spacing_s**2, feet.rate_rhs / self.options.spacing_s
             pose, rhs = pose + feet.joint[:, :n, :n], rhs + feet.joint_rhs[:, :n]
-            cross[0] = cross[0] + feet.joint[:, :n, n : n + s]
-            cross.append(feet.joint[:, :n, n + s :])
+            cross[0] = cross[0] + feet.joint[:, n : n + s, :n]
+            cross.append(feet.joint[:, n + s :, :n])
             total = feet.joint.sum(0)[n:, n:]
             corner = corner.at[layout.scales, layout.scales].add(total[:s, :s])
             corner = _both(corner, layout.scales, layout.floor, total[:s, s:])
             corner = corner.at[layout.floor, layout.floor].set(total[s:, s:])
             slow_rhs = feet.joint_rhs.sum(0)[n:]
             corner_rhs = [corner_rhs[0] + slow_rhs[:s], *corner_rhs[1:], slow_rhs[s:]]
-        return _Linearisation(cost, pose, jnp.concatenate(cross, 2), corner, rhs, jnp.concatenate(corner_rhs), rate, rate_rhs)
+        return _Linearisation(cost, pose, tuple(cross), corner, rhs, jnp.concatenate(corner_rhs), rate, rate_rhs)
 
     def _system(self, window: Window, lin: _Linearisation, damping: Array) -> ArrowSystem:
         """Observations, motion, ranges, pose prior, slow prior and head as one linear system for the step."""
@@ -250,8 +253,10 @@ class WindowSolver:
     def _on_control_points(self, window: Window, lin: _Linearisation) -> ArrowSystem:
         """Spread the frames' normal equations over the control points that carry them."""
         value, slope = spline.basis(window.u, window.control.shape[0])
-        knots, (frames, n, m) = window.control.shape[0], lin.cross.shape
-        cross = (value.T @ lin.cross.reshape(frames, n * m)).reshape(knots, n, m)
+        knots, n = window.control.shape
+        parts = [(value.T @ part.reshape(len(part), -1)).reshape(knots, *part.shape[1:]) for part in lin.cross]
+        parts[1] = jnp.swapaxes(parts[1], 1, 2).reshape(knots, -1, n)
+        cross = jnp.swapaxes(jnp.concatenate(parts, 1), 1, 2)
         rhs, matrices, carried = value.T @ lin.rhs, lin.diagonal, value
         if lin.rate is not None:
             rhs, matrices, carried = rhs + slope.T @ lin.rate_rhs, jnp.concatenate([matrices, lin.rate]), jnp.concatenate([value, slope])
@@ -308,19 +313,23 @@ class WindowSolver:
         full = spread.diagonal + jax.vmap(jnp.diag)(motion.diagonal.at[1:].add(-rest.diagonal))
         full = full.at[0].add(jnp.diag(diagonal[0]))
         rhs = (spread.rhs - motion.gradient.at[1:].add(-rest.gradient)).at[0].add(-gradient[0])
-        matrix, vector = assemble_dense(ArrowSystem(full, band, spread.cross, lin.corner, rhs, lin.corner_rhs))
-        kept = np.r_[0 : ORDER * n, few * n : few * n + m]
+        split = ORDER * n
         deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
-        matrix = matrix.at[kept[:, None], kept].add(window.head.information)
-        vector = vector.at[kept].add(window.head.vector - window.head.information @ deviation)
-        factor = jnp.linalg.cholesky(matrix[:n, :n])
-        root = jax.scipy.linalg.solve_triangular(factor, jnp.concatenate([matrix[:n, n:], vector[:n, None]], 1), lower=True)
-        information = matrix[n:, n:] - root[:, :-1].T @ root[:, :-1]
-        vector = vector[n:] - root[:, :-1].T @ root[:, -1]
+        head, head_vector = window.head.information, window.head.vector - window.head.information @ deviation
+        chain = assemble_chain(full, band).at[:split, :split].add(head[:split, :split])
+        cross = spread.cross.reshape(few * n, m).at[:split].add(head[:split, split:])
+        vector = rhs.reshape(-1).at[:split].add(head_vector[:split])
+        factor = jnp.linalg.cholesky(chain[:n, :n])
+        root = jax.scipy.linalg.solve_triangular(factor, jnp.concatenate([chain[:n, n:], cross[:n], vector[:n, None]], 1), lower=True)
+        update = root[:, :-1].T @ root
+        coupled = cross[n:] - update[:split, split:-1]
+        points, slow = chain[n:, n:] - update[:split, :split], lin.corner + head[split:, split:] - update[split:, split:-1]
+        information = jnp.block([[0.5 * (points + points.T), coupled], [coupled.T, 0.5 * (slow + slow.T)]])
+        vector = jnp.concatenate([vector[n:], lin.corner_rhs + head_vector[split:]]) - update[:, -1]
         # Uniform forgetting: it keeps the null space of what was learned, which fading single states would not.
         keep = jnp.float32(np.exp(-self.options.spacing_s / self.options.memory_s))
         anchor = jnp.concatenate([window.control[1:few].reshape(-1), window.slow])
-        return Head(0.5 * keep * (information + information.T), keep * vector, anchor)
+        return Head(keep * information, keep * vector, anchor)
 
     # --- what comes out -------------------------------------------------------------------------------------------------------------------------
 
@@ -376,6 +385,22 @@ class WindowSolver:
             return slow[layout.scales], offsets, window.cameras, jnp.zeros(window.cameras.focal.shape[0], slow.dtype)
         states = slow[layout.cameras].reshape(-1, CAMERA_STATES)
         return slow[layout.scales], offsets, corrected_cameras(window.cameras, states[:, :6]), states[:, 6]
+
+
+def _total(terms: Array) -> Array:
+    """Sum over the frames (T, ...), as a product: XLA would fuse a sum with what makes the terms, and then run over them column by column."""
+    return (jnp.ones((1, len(terms)), terms.dtype) @ terms.reshape(len(terms), -1)).reshape(terms.shape[1:])
+
+
+def _apply(matrix: Array, vectors: Array) -> Array:
+    """(T, 3, 3, K) by (T, 3, K, n), keypoint by keypoint."""
+    return jnp.stack([sum(matrix[:, a, b, :, None] * vectors[:, b] for b in range(3)) for a in range(3)], 1)
+
+
+def _sandwich(turn: Array, matrix: Array) -> Array:
+    """(T, 3, 3, K): turn^T matrix turn of each keypoint."""
+    inner = [[sum(matrix[:, a, b] * turn[:, b, j] for b in range(3)) for j in range(3)] for a in range(3)]
+    return jnp.stack([jnp.stack([sum(turn[:, a, i] * inner[a][j] for a in range(3)) for j in range(3)], 1) for i in range(3)], 1)
 
 
 def _row_order(body: BodyModel) -> np.ndarray:
