@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,45 @@ def rig_gauge(cameras: Sequence[Camera], information: np.ndarray, carries: np.nd
     component along these seven directions, in the metric of the prior, is held at zero (inner constraints of a free network; Triggs et al. 2000,
     Bundle Adjustment, section 9.2.2). Without this, linearisation errors of frames that left the window would be taken for information on it.
     """
+    flat, _ = _directions(cameras, carries)
+    weighted = flat * np.tile(information, len(cameras))[:, None]
+    # A single camera has no arm: its scale direction is empty.
+    return STIFFNESS * weighted @ np.linalg.pinv(flat.T @ weighted) @ weighted.T
+
+
+class Placement(NamedTuple):
+    """How surely the loaded calibration places the rig as a whole, and with it everything that it sees."""
+
+    centre: np.ndarray
+    """(3,) m, about which it may be turned and stretched."""
+    covariance: np.ndarray
+    """(7, 7) of shift (m), turn (rad, world axes) and stretch."""
+
+    def moves(self, points: np.ndarray) -> np.ndarray:
+        """(P, 3, 7) derivative of points (P, 3) m by shift, turn and stretch."""
+        arm = np.atleast_2d(points) - self.centre
+        turn = np.cross(np.eye(3)[None], arm[:, None]).transpose(0, 2, 1)  # column j: axis j x arm
+        return np.concatenate([np.broadcast_to(np.eye(3), turn.shape), turn, arm[..., None]], 2)
+
+    def of_points(self, points: np.ndarray) -> np.ndarray:
+        """(P, 3, 3) m^2, what it adds to the covariance of points (P, 3) m."""
+        by = self.moves(points)
+        return by @ self.covariance @ by.transpose(0, 2, 1)
+
+    def of_pose(self, position: np.ndarray) -> np.ndarray:
+        """(6, 6) what it adds to that of a pose at a position (3,) m: place (m), then turn about the world's axes (rad)."""
+        by = np.concatenate([self.moves(position)[0], np.eye(7)[3:6]])
+        return by @ self.covariance @ by.T
+
+
+def rig_placement(cameras: Sequence[Camera], information: np.ndarray, carries: np.ndarray | None = None) -> Placement:
+    """The covariance of what `rig_gauge` holds: no picture tells it, so it is that of the prior for good. Arguments as there."""
+    flat, centre = _directions(cameras, carries)
+    return Placement(centre, np.linalg.pinv(flat.T @ (flat * np.tile(information, len(cameras))[:, None])))
+
+
+def _directions(cameras: Sequence[Camera], carries: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The cameras' states (7 C, 7) by shift, turn and stretch of the rig, and the point about which it is turned."""
     centres = np.array([c.centre for c in cameras])
     arms = centres - centres.mean(0)
     directions = np.zeros((len(cameras), CAMERA_STATES, 7))
@@ -31,8 +71,4 @@ def rig_gauge(cameras: Sequence[Camera], information: np.ndarray, carries: np.nd
         directions[c, 3:6, 6] = arm
     if carries is not None:
         directions[~carries] = 0.0
-    flat = directions.reshape(-1, 7)
-    weighted = flat * np.tile(information, len(cameras))[:, None]
-    inner = flat.T @ weighted
-    # A single camera has no arm: its scale direction is empty.
-    return STIFFNESS * weighted @ np.linalg.pinv(inner) @ weighted.T
+    return directions.reshape(-1, 7), centres.mean(0)

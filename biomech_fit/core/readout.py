@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from biomech_fit.core.body import BodyModel
+from biomech_fit.core.gauge import Placement
 from biomech_fit.core.opensim_axes import matrix_to_quat, pelvis_angles, quat_to_matrix, world_to_opensim
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import PoseEstimate, Status
@@ -46,8 +47,13 @@ def _left_jacobian(phi: np.ndarray) -> np.ndarray:
     return np.eye(3) + (1 - np.cos(angle)) / angle**2 * skew + (angle - np.sin(angle)) / angle**3 * skew @ skew
 
 
-def pose_estimate(body: BodyModel, mapped: np.ndarray, readout: Readout, index: int, seen: Seen, lag_s: float) -> PoseEstimate:
-    """One frame of a readout (host arrays). `mapped` (K,) says which of the set's keypoints the solver's ones are; the others are NaN."""
+def pose_estimate(
+    body: BodyModel, mapped: np.ndarray, readout: Readout, index: int, seen: Seen, lag_s: float, placement: Placement | None = None
+) -> PoseEstimate:
+    """One frame of a readout (host arrays). `mapped` (K,) says which of the set's keypoints the solver's ones are; the others are NaN.
+
+    `placement` (None = sure) is how surely the rig stands in the world: it widens what is said of places in the world.
+    """
     x, velocity, covariance = (np.asarray(a[index], float) for a in (readout.x, readout.velocity, readout.covariance))
     std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     position, rate = x.copy(), velocity.copy()
@@ -64,15 +70,19 @@ def pose_estimate(body: BodyModel, mapped: np.ndarray, readout: Readout, index: 
         blocks = np.zeros((6, 6))
         blocks[:3, :3], blocks[3:, 3:] = np.eye(3), to_world
         pelvis_covariance = blocks @ covariance[:6, :6] @ blocks.T
+        if placement is not None:
+            pelvis_covariance += placement.of_pose(x[:3])
         angle_covariance = slopes @ pelvis_covariance[3:, 3:] @ slopes.T
         position[:3], position[3:6] = world_to_opensim(x[:3]), angles
         rate[:3], rate[3:6] = world_to_opensim(velocity[:3]), slopes @ to_world @ velocity[3:6]
-        std[:3] = std[[0, 2, 1]]
+        std[:3] = np.sqrt(np.maximum(np.diag(pelvis_covariance)[[0, 2, 1]], 0.0))
         std[3:6] = np.sqrt(np.maximum(np.diag(angle_covariance), 0.0))
         pelvis_position, pelvis_quat = x[:3], matrix_to_quat(turn)
         qpos = np.concatenate([x[:3], pelvis_quat, x[6:]])
     keypoints, keypoint_covariance = np.full((len(mapped), 3), np.nan), np.full((len(mapped), 3, 3), np.nan)
     keypoints[mapped], keypoint_covariance[mapped] = readout.keypoints[index], readout.keypoint_covariance[index]
+    if placement is not None:
+        keypoint_covariance[mapped] += placement.of_points(keypoints[mapped])
     keypoint_std = np.sqrt(np.maximum(np.diagonal(keypoint_covariance, axis1=1, axis2=2), 0.0))
     reprojected = np.full((len(readout.uv[index]), len(mapped), 2), np.nan)
     reprojected[:, mapped] = readout.uv[index]

@@ -9,7 +9,7 @@ import pytest
 from core_example import ring, turn
 
 from biomech_fit.core.camera import Camera
-from biomech_fit.core.gauge import STIFFNESS, rig_gauge
+from biomech_fit.core.gauge import STIFFNESS, rig_gauge, rig_placement
 from biomech_fit.core.residuals import CAMERA_STATES
 
 OWN = np.r_[np.full(3, 80.0**2), np.full(3, 30.0**2), 100.0**2]
@@ -74,3 +74,25 @@ def test_few_cameras_have_a_gauge_too(count: int) -> None:
     assert np.isfinite(gauge).all()
     assert np.linalg.eigvalsh(0.5 * (gauge + gauge.T)).min() > -1e-6 * np.abs(gauge).max()
     assert np.linalg.matrix_rank(gauge, tol=1e-9 * np.abs(gauge).max()) == (6 if count == 1 else 7)
+
+
+def test_an_uncertain_placement_spreads_points_as_moving_the_world_does() -> None:
+    """Monte Carlo over small motions of the world drawn from the placement's covariance; 3 % of the largest entry is what 20000 draws leave."""
+    cameras, rng = ring(4), np.random.default_rng(0)
+    placement = rig_placement(cameras, OWN)
+    points = rng.uniform(-1, 1, (3, 3)) + np.array([0.5, 0.0, 1.0])
+    draws = rng.multivariate_normal(np.zeros(7), placement.covariance, 20000)
+    moved = np.array([turn(d[3:6]) @ (points - placement.centre).T * (1 + d[6]) for d in draws]).transpose(0, 2, 1) + placement.centre + draws[:, None, :3]
+    for k, found in enumerate(placement.of_points(points)):
+        wanted = np.cov(moved[:, k].T)
+        np.testing.assert_allclose(found, wanted, atol=0.03 * wanted.max())
+    pose = placement.of_pose(points[0])
+    np.testing.assert_allclose(pose[:3, :3], placement.of_points(points)[0], rtol=1e-12)
+    np.testing.assert_allclose(pose[3:, 3:], placement.covariance[3:6, 3:6], rtol=1e-12)
+
+
+def test_more_cameras_place_the_rig_more_surely() -> None:
+    few, many = (np.trace(rig_placement(ring(n), OWN).covariance[:3, :3]) for n in (4, 8))
+    assert many < 0.6 * few
+    with_one_away = rig_placement(ring(8), OWN, np.arange(8) != 2).covariance
+    assert np.all(np.diag(with_one_away) > np.diag(rig_placement(ring(8), OWN).covariance))
