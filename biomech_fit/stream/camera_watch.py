@@ -17,15 +17,23 @@ import numpy as np
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CameraFit
 from biomech_fit.core.resection import resect
+from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.stream.association import Views
 
-MISFIT, START_MISFIT = 3.5, 2.5
+MISFIT, STILL_MISFIT = 3.5, 2.5
 """A camera does not fit when the median distance of its keypoints from the predicted body is more than this many standard deviations (noise makes 1.2)
-and, in the second place, as many times that of the other cameras; at a start the other cameras' is all there is."""
+and as many times that of the other cameras. A camera that is left out is compared with the body that the others fitted."""
+START_MISFIT, START_MISFIT_OF_FOUR = 3.5, 5.0
+"""At a start a camera is compared with the points that the others place, and with the one of the others that fits worst: where all calibrations are
+somewhat off, as usual, the refinement does better with all of them. Three others hide more of their own errors in the points."""
+START_SUSPECT = 1.8
+"""At a start a camera is looked at when its keypoints are so far from the points that it has helped to place."""
 LEAST_PX = 8.0
 """It is no misfit below so many pixels."""
 LEAST_SEEN = 6
 """Keypoints that say something of a camera."""
+START_OTHERS = 3
+"""Cameras that must be left at a start: two agree with each other on almost anything."""
 OUT_S, BACK_S = 0.2, 0.2
 """A camera that does not fit for so long is out; out, one that fits for so long is in again."""
 CONFIRM_S, RETRY_S = 0.5, 0.5
@@ -49,7 +57,7 @@ class Sighting:
     judged: np.ndarray
     """(C,) bool: enough keypoints to say something."""
     misfits: np.ndarray
-    """(C,) bool: left out of this frame."""
+    """(C,) bool: left out of this frame, and far from the body that the others fitted."""
 
 
 @dataclass(eq=False)
@@ -74,6 +82,32 @@ def judge(views: Views, predicted: np.ndarray, sigma_px: np.ndarray, limit: floa
         # Of two cameras nobody knows which one is wrong.
         misfits[c] = len(others) >= 2 and whitened[c] > limit * np.median(others)
     return judged, misfits
+
+
+def misfits_at_start(cameras: Sequence[Camera], views: Views, sigma_px: np.ndarray) -> np.ndarray:
+    """(C,) cameras that do not fit to the points that the others place: the worst one first, one by one."""
+    out = np.zeros(len(cameras), bool)
+    while views.seen.sum() > START_OTHERS:
+        distance = _whitened(cameras, views, sigma_px)
+        worst = int(np.argmax(np.where(np.isfinite(distance), distance, 0.0)))
+        if not np.isfinite(distance[worst]) or distance[worst] < START_SUSPECT:
+            break
+        others = without(views, np.arange(len(cameras)) == worst)
+        alone = _whitened(cameras, others, sigma_px, views)
+        rest = np.max(alone[others.seen & np.isfinite(alone)], initial=1.0)
+        if not alone[worst] > (START_MISFIT if others.seen.sum() > START_OTHERS else START_MISFIT_OF_FOUR) * rest:
+            break
+        out[worst], views = True, others
+    return out
+
+
+def _whitened(cameras: Sequence[Camera], placed: Views, sigma_px: np.ndarray, compared: Views | None = None) -> np.ndarray:
+    """(C,) median distance in standard deviations of `compared` (None = the same) from the points that `placed` gives; infinite with too few keypoints."""
+    compared = compared or placed
+    points, _ = triangulate_robust(cameras, placed.xy, placed.confidence)
+    distance = np.linalg.norm(compared.xy - np.stack([camera.project(points) for camera in cameras]), axis=-1)
+    seen = (compared.confidence > 0) & np.isfinite(distance)
+    return np.where(seen.sum(1) >= LEAST_SEEN, _median(distance / sigma_px, seen), np.inf)
 
 
 def _median(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -110,6 +144,12 @@ class CameraWatch:
         """Nobody is here. What is out stays out."""
         self._doubts: dict[int, _Doubt] = {}
         self._sightings: deque[tuple[int, Sighting]] = deque()
+
+    def doubt(self, stamp_ns: int, cameras: np.ndarray) -> None:
+        """Cameras (C,) that did not fit where a track began are out at once."""
+        for c in np.flatnonzero(cameras):
+            self.out[c] = True
+            self._doubts.setdefault(int(c), _Doubt(stamp_ns, stamp_ns))
 
     @property
     def fits(self) -> tuple[CameraFit, ...]:

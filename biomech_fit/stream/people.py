@@ -195,6 +195,7 @@ class People:
                 self._take_known_cameras(track)
             result = track.start(stamp_ns, somebody, self._watch.out)
             if result is not None:
+                self._watch.doubt(stamp_ns, track.misfits)
                 return [result]
         return []
 

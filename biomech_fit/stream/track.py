@@ -12,7 +12,7 @@ from biomech_fit.core.result import Result
 from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
 from biomech_fit.stream.association import Found, Views
-from biomech_fit.stream.camera_watch import MISFIT, START_MISFIT, Sighting, judge, without
+from biomech_fit.stream.camera_watch import MISFIT, STILL_MISFIT, Sighting, judge, misfits_at_start, without
 from biomech_fit.stream.person import PersonTracker, SlowEstimate
 from biomech_fit.stream.swaps import START_PX, SideSwaps, ahead_px
 
@@ -64,6 +64,8 @@ class Track:
         self.lengths: np.ndarray | None = None
         """(E,) m"""
         self.views: Views | None = None
+        self.misfits = np.zeros(len(self.tracker.cameras), bool)
+        """(C,) cameras that did not fit where the track began."""
         self.sighting: Sighting | None = None
         """The newest frame that was fitted, as the cameras saw it."""
         self.recent: deque[FittedFrame] = deque(maxlen=RMS_MEMORY_FRAMES)
@@ -127,8 +129,8 @@ class Track:
         undone = self._sides.undo(stamp_ns, views, predicted, sigma_px)
         self.swapped += undone.exchanged
         whole = undone.views
-        judged, misfits = judge(whole, predicted, sigma_px, MISFIT)
-        views, mirrored = without(whole, misfits | out), undone.mirrored
+        left_out = judge(whole, predicted, sigma_px, MISFIT)[1] | out
+        views, mirrored = without(whole, left_out), undone.mirrored
         enough = (views.confidence > 0).sum() >= self.config.track.min_keypoints
         if mirrored:
             self.lost_frames += 1
@@ -144,7 +146,7 @@ class Track:
             return []
         self._status_now = Status.OK
         error_px = arrays.frames.error_px[0]
-        self.sighting = self._sighting(arrays, whole, delay_s, judged, misfits)
+        self.sighting = self._sighting(arrays, whole, delay_s, left_out)
         self.recent.append(FittedFrame(views.xy, views.confidence, error_px, causal.keypoints[self.tracker.mapped]))
         self._look_at(causal)
         bad = enough and np.median(error_px[views.confidence > 0]) > self.config.track.lost_rms_px
@@ -174,10 +176,12 @@ class Track:
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------
 
-    def _sighting(self, arrays: Result, views: Views, delay_s: np.ndarray, judged: np.ndarray, misfits: np.ndarray) -> Sighting:
+    def _sighting(self, arrays: Result, views: Views, delay_s: np.ndarray, left_out: np.ndarray) -> Sighting:
+        sigma_px = self.tracker.noise.sigma_px(views.confidence)
+        judged, misfits = judge(views, arrays.frames.uv[0], sigma_px, STILL_MISFIT)
         points, velocity = arrays.frames.keypoints[0], arrays.frames.keypoint_velocity[0]
         later = (delay_s + self.tracker.clocks())[:, None, None]
-        return Sighting(points + later * velocity, views.xy, self.tracker.noise.sigma_px(views.confidence), judged, misfits)
+        return Sighting(points + later * velocity, views.xy, sigma_px, judged, misfits & left_out)
 
     def _straightened(self, stamp_ns: int, found: Found, out: np.ndarray) -> tuple[Views, np.ndarray]:
         """The views of somebody found with left and right as most cameras have them and without cameras that do not fit, and the points (K, 3) from them."""
@@ -187,8 +191,9 @@ class Track:
         sigma_px = self.tracker.noise.sigma_px(views.confidence)
         undone = self._sides.undo(stamp_ns, views, predicted, np.hypot(sigma_px, START_PX))
         self.swapped += undone.exchanged
-        _, misfits = judge(undone.views, predicted, sigma_px, START_MISFIT)
-        kept = without(undone.views, misfits | out)
+        straight = without(undone.views, out)
+        self.misfits = misfits_at_start(cameras, straight, sigma_px)
+        kept = without(straight, self.misfits)
         return kept, found.points if kept is views else triangulate_robust(cameras, kept.xy, kept.confidence)[0]
 
     def _result(self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views) -> FrameResult:

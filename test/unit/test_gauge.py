@@ -96,3 +96,15 @@ def test_more_cameras_place_the_rig_more_surely() -> None:
     assert many < 0.6 * few
     with_one_away = rig_placement(ring(8), OWN, np.arange(8) != 2).covariance
     assert np.all(np.diag(with_one_away) > np.diag(rig_placement(ring(8), OWN).covariance))
+
+
+def test_a_camera_that_does_not_carry_the_rig_is_free() -> None:
+    """The others alone are held: a state of that camera costs nothing, and their common motion costs what it costs a rig without it."""
+    cameras = ring(4)
+    carries = np.array([True, False, True, True])
+    held = rig_gauge(cameras, OWN, carries)
+    own = slice(CAMERA_STATES, 2 * CAMERA_STATES)
+    assert not held[own].any() and not held[:, own].any()
+    three = rig_gauge([c for c, kept in zip(cameras, carries, strict=True) if kept], OWN)
+    kept = np.repeat(carries, CAMERA_STATES)
+    np.testing.assert_allclose(held[np.ix_(kept, kept)], three, rtol=1e-6, atol=1e-6 * abs(three).max())

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from biomech_fit.config import FitConfig
+from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.estimates import CameraFit
 from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket, PoseEstimate, Status
 from biomech_fit.formats.subject import subject_from_estimate
+from biomech_fit.sim.cameras import perturbed
 from biomech_fit.sim.config import SimConfig
-from biomech_fit.sim.faults import Swaps
+from biomech_fit.sim.faults import Moved, Swaps
 from biomech_fit.sim.simulate import Simulation, simulate
 from biomech_fit.stream.device import count_compilations
 from biomech_fit.stream.pipeline import FitPipeline
@@ -538,3 +541,72 @@ def test_no_swaps_without_swaps(pipeline: FitPipeline) -> None:
     before = pipeline._people.tracks[0].swapped.copy()
     play(pipeline, scene().packets())
     np.testing.assert_array_equal(pipeline._people.tracks[0].swapped, before)
+
+
+# --- a camera that was moved -----------------------------------------------------------------------------------------------------------------------
+
+MOVED_S, LONG_S = 1.0, 5.0
+
+
+def camera_errors(pipeline: FitPipeline, true: list[Camera]) -> np.ndarray:
+    """(C, 2) deg and mm by which the estimated cameras are off."""
+    rows = []
+    for a, b in zip(pipeline.calibration().cameras, true, strict=True):
+        cosine = 0.5 * (np.trace(a.rotation @ b.rotation.T) - 1)
+        rows.append((np.degrees(np.arccos(np.clip(cosine, -1, 1))), 1e3 * np.linalg.norm(a.centre - b.centre)))
+    return np.array(rows)
+
+
+def late_errors(pipeline: FitPipeline, s: Simulation) -> float:
+    """mm, median of the causal keypoints from 3 s after the move on."""
+    return float(np.nanmedian(errors_mm(causal(play(pipeline, s.packets())), s, MOVED_S + 3.0)))
+
+
+@pytest.fixture(scope="module")
+def unmoved_mm(compiled: FitPipeline) -> float:
+    compiled.reset(subject=True)
+    compiled._people.forget_cameras()
+    return late_errors(compiled, scene(seconds=LONG_S))
+
+
+def check_moved(pipeline: FitPipeline, s: Simulation, mm: float, unmoved_mm: float) -> None:
+    """At most 1.5 times the error; the others' corrections, which are below 0.1 degrees and 5 mm here without the fault, have not run away."""
+    assert mm < 1.5 * unmoved_mm
+    errors = camera_errors(pipeline, s.final_cameras)
+    assert (errors < [0.3, 15.0]).all()
+    assert [fit == CameraFit.MOVED for fit in pipeline.calibration().fits] == [False, False, True, False]
+    (row,) = (row for row in pipeline.diagnostics() if row[1] == f"camera {s.cameras[2].name}")
+    assert row[0] == 1 and "was moved" in row[2]
+
+
+def test_a_tripod_is_moved_in_mid_stream(pipeline: FitPipeline, unmoved_mm: float) -> None:
+    s = simulate(scene(seconds=LONG_S).config, faults=(Moved(2, MOVED_S),))
+    check_moved(pipeline, s, late_errors(pipeline, s), unmoved_mm)
+
+
+def test_a_camera_far_off_from_the_start(unmoved_mm: float) -> None:
+    s = scene(seconds=LONG_S)
+    cameras = list(s.cameras)
+    cameras[2] = perturbed([cameras[2]], np.random.default_rng(5), np.radians(2.0), 0.1)[0]
+    pipeline = FitPipeline(s.body, cameras, s.keypoint_set, CONFIG)
+    check_moved(pipeline, s, late_errors(pipeline, s), unmoved_mm)
+    np.testing.assert_array_equal(pipeline.calibration().loaded[2].rotation, cameras[2].rotation)
+
+
+def test_forgotten_cameras_are_the_loaded_ones(pipeline: FitPipeline) -> None:
+    s = simulate(scene().config, faults=(Moved(2, 0.5),))
+    play(pipeline, s.packets())
+    assert pipeline.calibration().fits[2] == CameraFit.MOVED
+    pipeline._people.forget_cameras()
+    calibration = pipeline.calibration()
+    assert set(calibration.fits) == {CameraFit.FINE}
+    np.testing.assert_allclose([c.centre for c in calibration.cameras], [c.centre for c in s.cameras], atol=1e-9)
+
+
+def test_a_moved_camera_that_may_not_be_refined_is_left_out(unmoved_mm: float) -> None:
+    s = simulate(scene(seconds=LONG_S).config, faults=(Moved(2, MOVED_S),))
+    pipeline = FitPipeline(s.body, s.cameras, s.keypoint_set, replace(CONFIG, refine=replace(CONFIG.refine, cameras=False)))
+    assert late_errors(pipeline, s) < 1.5 * unmoved_mm
+    # Held by 1e8 of prior information: a hundredth of a millimetre.
+    assert pipeline.calibration().fits[2] == CameraFit.LEFT_OUT and camera_errors(pipeline, s.cameras).max() < 0.1
+    assert any("left out" in sentence for _, _, sentence, _ in pipeline.diagnostics())
