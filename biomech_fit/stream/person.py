@@ -14,7 +14,7 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.contact import ContactNoise
-from biomech_fit.core.gauge import rig_gauge
+from biomech_fit.core.gauge import Placement, rig_gauge, rig_placement
 from biomech_fit.core.initial import PoseStarter
 from biomech_fit.core.projection import camera_arrays, lens_flags
 from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
@@ -106,6 +106,7 @@ class PersonTracker:
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
         self._forget_moves()
+        self._placement: Placement | None = None
         self._prior = self._static_prior()
         self.forget()
 
@@ -138,6 +139,7 @@ class PersonTracker:
         one = self._own_camera_information()
         stayed = ~self._moved if (~self._moved).sum() >= 2 else np.ones_like(self._moved)
         gauge = rig_gauge(self.cameras, one, stayed)
+        self._placement = rig_placement(self.cameras, one, stayed) if self.config.refine.cameras else None
         information = np.diag(np.tile(one, len(self.cameras))) + gauge
         return np.linalg.solve(information, gauge @ self._gauge_at), information
 
@@ -417,7 +419,7 @@ class PersonTracker:
     def _estimate(self, result: Result, index: int, seen: Seen | None, newest_ns: int) -> PoseEstimate | None:
         if seen is None or seen.stamp_ns < self._start_ns:
             return None
-        return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9)
+        return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9, self._placement)
 
 
 def _without(head: Head, states: np.ndarray, own: np.ndarray, mean: np.ndarray) -> Head:
