@@ -274,7 +274,7 @@ class PersonTracker:
 
     def corrected_cameras(self, states: np.ndarray | None = None) -> list[Camera]:
         """The cameras with the corrections estimated so far, or with others' `states` (7 C,)."""
-        if not self.layout.n_cameras:
+        if not (self.layout.n_cameras and self.config.refine.cameras):
             return list(self.cameras)
         states = (self.slow.mean[self.layout.cameras] if states is None else states).reshape(-1, CAMERA_STATES)
         out = []

@@ -51,9 +51,8 @@ def test_topics_and_api_give_the_same_angles(tmp_path):
         peer.create_subscription(bf.BodyState, "body_state_smoothed", late.append, qos.results())
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
         assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        assert spin_until(
-            lambda: all(p.get_subscription_count() for p in publishers.values()) and node._outputs._publishers["body_state"].get_subscription_count()
-        )
+        results = ("body_state", "body_state_smoothed")
+        assert spin_until(lambda: all(p.get_subscription_count() for p in publishers.values()) and all(peer.count_publishers(r) for r in results))
         for n, packet in enumerate(packets):
             publishers[packet.camera].publish(keypoints_2d_msg(packet, by_name[packet.camera], simulation.keypoint_set))
             if n % len(cameras) == len(cameras) - 1:

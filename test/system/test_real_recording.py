@@ -38,9 +38,10 @@ def test_the_cameras_are_corrected(summary: dict) -> None:
     pixels = summary["reprojection_px"]
     assert pixels["median_before"] > 10
     assert pixels["median"] <= 8.5 and pixels["gc10"] >= 0.60
-    for name, correction in summary["camera_correction"].items():
-        assert 0.3 <= correction["rotation_deg"] <= 1.5, name
-        assert 10 <= correction["translation_mm"] <= 70, name
+    for name, correction in summary["camera_correction"].items():  # the priors hold them nearer to where they were loaded
+        assert 0.1 <= correction["rotation_deg"] <= 1.5, name
+        assert 5 <= correction["translation_mm"] <= 70, name
+    assert max(c["rotation_deg"] for c in summary["camera_correction"].values()) > 0.5
 
 
 def triangulated():

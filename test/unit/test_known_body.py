@@ -11,6 +11,7 @@ from test_pipeline import CAUSAL_MM, CONFIG, causal, check_sense, errors_mm, fra
 from biomech_fit.core.types import Status
 from biomech_fit.formats.subject import subject_from_estimate
 from biomech_fit.stream.device import count_compilations
+from biomech_fit.stream.person import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD
 from biomech_fit.stream.pipeline import FitPipeline
 from biomech_fit.stream.subject_trial import SubjectTrial
 
@@ -87,6 +88,6 @@ def test_what_is_not_estimated_stays_where_the_subject_has_it() -> None:
     np.testing.assert_allclose(got.scales, 0.03)
     assert got.scale_std.max() < 1e-3 and got.covariance is not None
     # Gaussian conditioning: the offsets' covariance given the scales.
-    full = estimate.covariance + 1e-8 * np.eye(size)
+    full = estimate.covariance + np.diag(np.r_[np.full(count, SUBJECT_SCALE_STD), np.full(size - count, SUBJECT_OFFSET_STD_M)] ** 2)
     given = full[count:, count:] - full[count:, :count] @ np.linalg.solve(full[:count, :count], full[:count, count:])
     np.testing.assert_allclose(got.covariance[count:, count:], given, rtol=0.02, atol=1e-7)

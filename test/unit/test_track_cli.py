@@ -86,7 +86,9 @@ def test_the_bag_gives_what_the_folder_gives(output: Path, recording: Path, sett
     assert main(["track", str(recording / "bag"), "-o", str(out), "--config", str(settings), "--no-report", "--frame-rate", str(RATE_HZ)]) == 0
     one, other = (read_mot(folder / "joint_angles.mot") for folder in (output, out))
     assert one.names == other.names
-    np.testing.assert_allclose(other.values, one.values, atol=np.radians(0.1))
+    # A bag has float32 pixels. Where a nearly straight arm hides its own twist, their rounding shows as some tenths of a degree.
+    np.testing.assert_allclose(other.values, one.values, atol=np.radians(0.5))
+    assert np.mean(np.abs(other.values - one.values) < np.radians(0.01)) > 0.95
     assert not (out / "report.html").exists()
 
 
