@@ -230,7 +230,8 @@ class Scene:
             while u - moved >= 5:
                 window, moved = solver.shift(window), moved + 1
             steps, wide = (20, widen) if i == 0 else (3, 1.0)
-            window, result = solver.advance(window, f32(uv[i]), f32(information[i]), f32(np.zeros(c)), f32(1), f32(u - moved), np.int32(9), np.int32(steps), f32(wide))
+            frame = (f32(uv[i]), f32(information[i]), f32(np.zeros(c)), f32(1))
+            window, result = solver.advance(window, *frame, f32(u - moved), np.int32(9), np.int32(steps), f32(wide))
             results.append(jax.device_get(result))
         return window, results
 
@@ -277,7 +278,8 @@ def test_the_window_is_only_solved_again_when_no_frame_comes(scene: Scene, robus
     window, _ = scene.run(robust, scene.uv, np.full(scene.uv.shape[:-1], 1 / 16), scene.path[0])
     before = jax.device_get(window)
     f32, (c, k) = np.float32, scene.uv.shape[1:3]
-    again, result = robust.advance(window, np.full((c, k, 2), 9, f32), np.ones((c, k), f32), np.zeros(c, f32), f32(1), f32(-1), np.int32(4), np.int32(1), f32(1))
+    nothing = (np.full((c, k, 2), 9, f32), np.ones((c, k), f32), np.zeros(c, f32), f32(1))
+    again, result = robust.advance(window, *nothing, f32(-1), np.int32(4), np.int32(1), f32(1))
     np.testing.assert_array_equal(again.u, before.u)
     for new, old in zip(again.observed, before.observed, strict=True):
         np.testing.assert_array_equal(new, old)
