@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
@@ -132,6 +133,17 @@ def standing(body, stamp_ns, used=(), missing=(), lag_s=0.0) -> PoseEstimate:
         stamp_ns, Status.OK, np.linspace(-0.3, 0.3, n), np.zeros(n), np.full(n, 0.01), data.qpos.copy(), data.xpos[1].copy(), data.xquat[1].copy(),
         np.eye(6) * 1e-4, keypoints, np.full((k, 3), 0.01), place(body.joint_centre_body, body.joint_centre_position), lag_s, 3.0, tuple(used), tuple(missing),
     )  # fmt: skip
+
+
+def linked(*nodes) -> bool:
+    """Whether both ends of each topic between these nodes know of each other; before that, messages of a volatile topic are lost to some of its listeners."""
+    publishers = [p for node in nodes for p in node.publishers]
+    subscriptions = [s for node in nodes for s in node.subscriptions]
+    sent = Counter(p.topic_name for p in publishers)
+    taken = Counter(s.topic_name for s in subscriptions)
+    return all(p.get_subscription_count() >= taken[p.topic_name] for p in publishers) and all(
+        s.get_publisher_count() >= sent[s.topic_name] for s in subscriptions
+    )
 
 
 @contextmanager

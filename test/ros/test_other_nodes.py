@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from rclpy.node import Node
-from ros_fakes import overrides, ros
+from ros_fakes import linked, overrides, ros
 from sensor_msgs.msg import CameraInfo, JointState
 from visualization_msgs.msg import MarkerArray
 
@@ -55,7 +55,7 @@ def test_gait_node_finds_steps():
         peer.create_subscription(bf.StepParameters, "step_parameters", steps.append, qos.results())
         peer.create_subscription(MarkerArray, "gait_markers", markers.append, qos.results())
         publisher = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results(1000))
-        assert spin_until(lambda: publisher.get_subscription_count() and node._events.get_subscription_count() and node._steps.get_subscription_count())
+        assert spin_until(lambda: linked(node, peer))
         broken = walking_state(0.0)
         broken.keypoints = [1.0, 2.0]
         publisher.publish(broken)
@@ -63,12 +63,23 @@ def test_gait_node_finds_steps():
         for k in range(360):
             publisher.publish(walking_state(k / 60))
             spin_until(lambda: False, 0.001)
-        assert spin_until(lambda: len(steps) >= 6)
+        assert spin_until(lambda: len(steps) >= 6 and markers and len(steps) == node._step_count and len(events) == node._event_count)
         sides = [e.side for e in events if e.type == bf.GaitEvent.INITIAL_CONTACT]
         assert len(sides) >= 7 and all(a != b for a, b in itertools.pairwise(sides))
         assert steps[-1].step_time_s == pytest.approx(0.5, abs=0.05) and steps[-1].stride_length_m == pytest.approx(1.2, abs=0.1)
         assert steps[-1].index == len(steps) - 1 and markers
         assert node.diagnostics.count("body state") == 1
+
+
+WHEN_ASKED_TWICE = {"min_subscribers": 2, "start_delay_s": 0.0}
+"""A sender that waits until the listener, linked by then, listens a second time."""
+
+
+def begin(spin_until, node, peer, cameras):
+    """Lets a node that was started with `WHEN_ASKED_TWICE` begin, once nothing that it sends can be lost."""
+    assert spin_until(lambda: linked(node, peer))
+    for name in cameras:
+        peer.create_subscription(bf.Keypoints2D, f"{name}/keypoints", lambda _: None, qos.keypoints())
 
 
 def test_simulator_node_sends_everything(tmp_path):
@@ -81,8 +92,9 @@ def test_simulator_node_sends_everything(tmp_path):
             peer.create_subscription(CameraInfo, f"{name}/camera_info", infos.append, qos.latched())
         peer.create_subscription(JointState, "truth/joint_states", joints.append, qos.results())
         peer.create_subscription(bf.Keypoints3D, "truth/keypoints_3d", points.append, qos.results())
-        values = {"sim__seconds": 0.5, "sim__cameras": 2, "start_delay_s": 0.2, "min_subscribers": 1}
+        values = {"sim__seconds": 0.5, "sim__cameras": 2, **WHEN_ASKED_TWICE}
         node = add(SimulatorNode(context=context, parameter_overrides=overrides(**values)))
+        begin(spin_until, node, peer, got)
         assert spin_until(lambda: node.finished, 10.0)
         assert spin_until(lambda: all(len(v) == 30 for v in got.values()) and len(joints) == 30 and len(points) == 30 and len(infos) == 2)
         stamps = [time_ns(m.header.stamp) for m in got["cam01"]]
@@ -97,9 +109,11 @@ def test_simulator_node_sends_faults_at_their_times():
     with ros() as (context, add, spin_until):
         peer = add(Node("peer", context=context))
         got = []
-        peer.create_subscription(bf.Keypoints2D, "cam02/keypoints", got.append, qos.keypoints())
+        for name, into in (("cam01", lambda _: None), ("cam02", got.append)):
+            peer.create_subscription(bf.Keypoints2D, f"{name}/keypoints", into, qos.keypoints())
         faults = {"sim__silent_camera": 1, "sim__silent_from_s": 0.2, "sim__silent_until_s": 0.4, "sim__reordered_fraction": 0.3}
-        node = add(SimulatorNode(context=context, parameter_overrides=overrides(sim__seconds=0.6, sim__cameras=2, start_delay_s=0.5, **faults)))
+        node = add(SimulatorNode(context=context, parameter_overrides=overrides(sim__seconds=0.6, sim__cameras=2, **WHEN_ASKED_TWICE, **faults)))
+        begin(spin_until, node, peer, ("cam01", "cam02"))
         assert spin_until(lambda: node.finished and len(got) == 24, 10.0)
         stamps = np.array([time_ns(m.header.stamp) for m in got])
         assert (np.diff(stamps) < 0).any()  # reordered
@@ -120,10 +134,12 @@ def test_replay_node_keeps_the_timing(tmp_path):
     with ros() as (context, add, spin_until):
         peer = add(Node("peer", context=context))
         got, clocks = [], []
-        peer.create_subscription(bf.Keypoints2D, "cam01/keypoints", got.append, qos.keypoints())
+        for name, into in (("cam01", got.append), ("cam02", lambda _: None)):
+            peer.create_subscription(bf.Keypoints2D, f"{name}/keypoints", into, qos.keypoints())
         peer.create_subscription(Clock, "/clock", clocks.append, qos.results())
-        values = {"recording": str(tmp_path), "rate": 2.0, "clock": True, "loop": True, "start_delay_s": 0.3}
+        values = {"recording": str(tmp_path), "rate": 2.0, "clock": True, "loop": True, **WHEN_ASKED_TWICE}
         node = add(replay.ReplayNode(context=context, parameter_overrides=overrides(**values)))
+        begin(spin_until, node, peer, ("cam01", "cam02"))
         assert spin_until(lambda: len(got) >= 70, 5.0)
         stamps = [time_ns(m.header.stamp) for m in got]
         assert stamps[30] == stamps[0] > 0 and np.allclose(np.diff(stamps[:30]), 1e9 / 60, atol=2)  # the second lap has the same stamps

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.node import Node
-from ros_fakes import PERIOD_NS, FakePipeline, overrides, ring, ros, standing
+from ros_fakes import PERIOD_NS, FakePipeline, linked, overrides, ring, ros, standing
 from sensor_msgs.msg import CompressedImage, Image
 
 from biomech_fit import msg as bf
@@ -57,7 +57,7 @@ def test_overlay_draws_the_body_of_the_image(setup, compressed):
         peer.create_subscription(kind, f"cam1/image_overlay{suffix}", got.append, 10)
         images = peer.create_publisher(kind, f"cam1/image_raw{suffix}", 10)
         states = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results())
-        assert spin_until(lambda: images.get_subscription_count() and states.get_subscription_count() and node._publisher.get_subscription_count())
+        assert spin_until(lambda: linked(node, peer))
         images.publish(message)
         states.publish(state(setup, START_NS))
         assert spin_until(lambda: len(got) == 1)
@@ -108,7 +108,7 @@ def test_recorder_writes_what_came(setup, tmp_path):
         events = peer.create_publisher(bf.GaitEvent, "gait_events", qos.results())
         calibration = peer.create_publisher(bf.CameraCalibrationState, "calibration", qos.latched())
         subject = peer.create_publisher(bf.SubjectModel, "subject_model", qos.latched())
-        assert spin_until(lambda: all(p.get_subscription_count() for p in (states, late, events, calibration, subject, *keypoints)))
+        assert spin_until(lambda: linked(node, peer))
         calibration.publish(calibration_msg(pipeline.calibration(), frame_id="world"))
         subject.publish(subject_msg(pipeline.subject(), setup.body, setup.keypoint_set))
         points = standing(setup.body, 0).keypoints

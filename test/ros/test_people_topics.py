@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
-from ros_fakes import PERIOD_NS, FakePipeline, overrides, ring, ros, standing
+from ros_fakes import PERIOD_NS, FakePipeline, linked, overrides, ring, ros, standing
 from sensor_msgs.msg import JointState
 from visualization_msgs.msg import MarkerArray
 
@@ -51,8 +51,8 @@ def calibration(tmp_path) -> str:
     return str(path)
 
 
-def run(calibration: str, max_people: int, frames: int = 20) -> dict[str, list]:
-    """What a listener got of some frames."""
+def run(calibration: str, max_people: int, awaited: dict[str, int], frames: int = 20) -> dict[str, list]:
+    """What a listener got of some frames, once there are the `awaited` numbers of messages."""
     kinds = {"joint_states": JointState, "body_state": bf.BodyState, "body_state_smoothed": bf.BodyState, "subject_model": bf.SubjectModel}
     got: dict[str, list] = {}
     with ros() as (context, add, spin_until):
@@ -69,24 +69,30 @@ def run(calibration: str, max_people: int, frames: int = 20) -> dict[str, list]:
         peer.create_subscription(MarkerArray, "markers", got["markers"].append, qos.results())
         publishers = {c.name: peer.create_publisher(bf.Keypoints2D, f"{c.name}/keypoints", qos.keypoints()) for c in CAMERAS}
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS and node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        assert spin_until(lambda: all(p.get_subscription_count() for p in publishers.values()) and node.count_subscribers("markers"))
-        assert spin_until(lambda: got["subject_model"])
+        assert spin_until(lambda: linked(node, peer) and got["subject_model"])
         for frame in range(frames):
             stamp = 1_000_000_000_000 + frame * PERIOD_NS
             for camera in CAMERAS:
                 packet = KeypointPacket(camera.name, stamp, np.full((1, K, 2), 500, np.float32), np.full((1, K), 0.9, np.float32), np.array([-1], np.int32))
                 publishers[camera.name].publish(keypoints_2d_msg(packet, camera, SET))
-            count = len(got["body_state"])
-            assert spin_until(lambda count=count: len(got["body_state"]) > count)
-        spin_until(lambda: False, 0.3)
+            assert spin_until(lambda count=frame + 1: len(got["body_state"]) == count)
+        assert spin_until(lambda: all(len(got[name]) >= count for name, count in awaited.items())), {name: len(got[name]) for name in awaited}
+        everybody = [got[f"people/person_{n}/subject_model"] for n in range(1, max_people + 1)] if max_people > 1 else []
+        assert spin_until(lambda: all(one and one[-1].header == got["subject_model"][-1].header for one in everybody))
+        # The second person's markers come with every pose of that person; one array is enough.
+        assert max_people == 1 or spin_until(lambda: any(m.ns.startswith("person_2/") for array in got["markers"] for m in array.markers))
     return got
 
 
 def test_everybody_has_topics_and_the_first_the_plain_ones(calibration: str) -> None:
-    got = run(calibration, 2)
-    for name in ("joint_states", "body_state", "body_state_smoothed", "subject_model"):
+    each = {"joint_states": 20, "body_state": 20, "body_state_smoothed": 15}
+    awaited = each | {f"people/person_1/{name}": count for name, count in each.items()}
+    awaited |= {"people/person_2/joint_states": 10, "people/person_2/body_state": 20, "people/person_2/body_state_smoothed": 10}
+    got = run(calibration, 2, awaited)
+    for name in each:
         # By their text: NaN is not equal to itself.
         assert got[name] and str(got[name]) == str(got[f"people/person_1/{name}"]), name
+    assert str(got["subject_model"][-1]) == str(got["people/person_1/subject_model"][-1])  # of a latched topic only the last is promised
     first, second = got["people/person_1/joint_states"], got["people/person_2/joint_states"]
     assert len(first) == 20 and len(second) == 10
     np.testing.assert_allclose(np.array(second[0].position) - np.array(first[0].position), 1.0)
@@ -101,6 +107,6 @@ def test_everybody_has_topics_and_the_first_the_plain_ones(calibration: str) -> 
 
 
 def test_with_one_person_there_are_the_plain_names_only(calibration: str) -> None:
-    got = run(calibration, 1, 6)
+    got = run(calibration, 1, {"joint_states": 6, "body_state": 6}, 6)
     assert len(got["joint_states"]) == 6
     assert not any(messages for name, messages in got.items() if name.startswith("people/"))

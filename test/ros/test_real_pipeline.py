@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
-from ros_fakes import overrides, ros
+from ros_fakes import linked, overrides, ros
 
 from biomech_fit import msg as bf
 from biomech_fit.config import FitConfig
@@ -51,8 +51,7 @@ def test_topics_and_api_give_the_same_angles(tmp_path):
         peer.create_subscription(bf.BodyState, "body_state_smoothed", late.append, qos.results())
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
         assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        results = ("body_state", "body_state_smoothed")
-        assert spin_until(lambda: all(p.get_subscription_count() for p in publishers.values()) and all(peer.count_publishers(r) for r in results))
+        assert spin_until(lambda: linked(node, peer))
         for n, packet in enumerate(packets):
             publishers[packet.camera].publish(keypoints_2d_msg(packet, by_name[packet.camera], simulation.keypoint_set))
             if n % len(cameras) == len(cameras) - 1:
