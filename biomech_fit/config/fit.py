@@ -160,6 +160,15 @@ class GaitConfig:
 
 
 @dataclass(frozen=True)
+class StepsConfig:
+    """Means over steps: names and defaults are those of `core.gait_summary.SummarySettings`."""
+
+    skip_steps: int = setting(0, "Steps left out of the means at the beginning of each walk; instrumented walkways leave out two.", low=0, high=20)
+    strides: int = setting(20, "The running means (gait_summary) are over this many last strides of each foot.", low=2, high=1000)
+    turn_deg: float = setting(20.0, "A step whose foot turns by more than this in its stride does not count in the means.", unit="deg", low=1.0, high=360.0)
+
+
+@dataclass(frozen=True)
 class FitConfig:
     """All settings of the streaming fit."""
 
@@ -173,3 +182,4 @@ class FitConfig:
     contact: ContactConfig = group(ContactConfig, "Feet on the floor.")
     track: TrackConfig = group(TrackConfig, "When a track starts, is lost, and is started anew.")
     gait: GaitConfig = group(GaitConfig, "Gait events from the smoothed body.")
+    steps: StepsConfig = group(StepsConfig, "Means over steps.")

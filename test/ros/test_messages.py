@@ -71,7 +71,8 @@ PROMISED = {
         "confidence": "float",
         "detection_delay": "builtin_interfaces/Duration",
     },
-    "StepParameters": {"header": "std_msgs/Header", "side": "uint8", "step_length_m": "float", "speed_m_per_s": "float"},
+    "StepParameters": {"header": "std_msgs/Header", "side": "uint8", "step_length_m": "float", "speed_m_per_s": "float", "step_length_std_m": "float"},
+    "GaitSummary": {"header": "std_msgs/Header", "names": "sequence<string>", "mean": "sequence<float>", "sd": "sequence<float>", "cv": "sequence<float>"},
     "CameraCalibrationState": {"cameras": "sequence<string>", "poses": "sequence<geometry_msgs/Pose>", "covariance": "sequence<double>"},
     "SubjectModel": {"scale_names": "sequence<string>", "scales": "sequence<float>", "keypoint_offsets": "sequence<float>"},
 }
