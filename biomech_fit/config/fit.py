@@ -144,19 +144,16 @@ class TrackConfig:
 class GaitConfig:
     """The gait detector: names and defaults are those of `core.gait.GaitSettings`."""
 
-    contact_share: float = setting(0.10, "Initial contact: the heel's speed falls below this share of the swing's greatest speed.", low=0.01, high=0.9)
-    off_share: float = setting(0.28, "Final contact: the toe's speed rises above this share of the last swings' greatest speed.", low=0.01, high=0.9)
-    min_contact_speed_m_s: float = setting(0.25, "A heel slower than this can always be in contact.", unit="m/s", low=0.01, high=3.0)
-    min_off_speed_m_s: float = setting(0.35, "A toe slower than this never leaves the floor.", unit="m/s", low=0.01, high=3.0)
-    first_off_speed_m_s: float = setting(0.6, "Speed of the toe that counts as final contact before any swing was seen.", unit="m/s", low=0.01, high=5.0)
-    height_gate_m: float = setting(0.05, "A foot whose heel and toe are both higher than this over the floor is not in contact.", unit="m", low=0.005, high=0.5)
-    min_swing_speed_m_s: float = setting(0.6, "A foot that never gets this fast has made no step.", unit="m/s", low=0.05, high=5.0)
-    min_swing_length_m: float = setting(0.08, "A foot that moved less than this has made no step.", unit="m", low=0.0, high=1.0)
-    min_swing_s: float = setting(0.12, "Shortest swing.", unit="s", low=0.02, high=1.0)
-    min_stance_s: float = setting(0.15, "Shortest stance.", unit="s", low=0.02, high=2.0)
-    confirm_s: float = setting(0.05, "A contact or its end must last this long to count.", unit="s", low=0.0, high=0.5)
-    smoothing_s: float = setting(0.08, "Length of the parabola from which speeds are read; half of it is delay.", unit="s", low=0.01, high=0.5)
+    smoothing_s: float = setting(0.10, "Length of the polynomials from which the feet's speeds are read; half of it is delay.", unit="s", low=0.02, high=0.5)
+    look_ahead_s: float = setting(0.045, "A foot's phase is decided with this much of what follows; delay, too.", unit="s", low=0.0, high=0.5)
+    height_gate_m: float = setting(0.05, "Heel or toe higher than this over the floor speak against support.", unit="m", low=0.005, high=0.5)
+    min_off_m: float = setting(0.02, "A toe that has not gone this far has not left.", unit="m", low=0.0, high=0.5)
+    min_swing_length_m: float = setting(0.07, "A foot that went less far, and not up, has made no step.", unit="m", low=0.0, high=1.0)
+    min_swing_speed_m_s: float = setting(0.35, "A foot that never gets this fast has made no step.", unit="m/s", low=0.05, high=5.0)
+    min_swing_s: float = setting(0.10, "Shortest swing.", unit="s", low=0.02, high=1.0)
+    min_stance_s: float = setting(0.10, "Shortest stance.", unit="s", low=0.02, high=2.0)
     max_gap_s: float = setting(0.25, "After a longer gap in the poses a foot's phase is unknown.", unit="s", low=0.02, high=5.0)
+    moving_floor: bool = setting(True, "Find out whether the person walks on a treadmill.")
 
 
 @dataclass(frozen=True)

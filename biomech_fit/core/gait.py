@@ -1,4 +1,4 @@
-"""Initial and final contact of both feet from a stream of body poses, causal and for any direction of walking."""
+"""Initial and final contact of both feet from a stream of body poses, causal and for any direction of walking, over ground and on a treadmill."""
 
 from __future__ import annotations
 
@@ -8,47 +8,42 @@ from dataclasses import dataclass
 import numpy as np
 
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.foot_phase import FootPhase, PointState, RawEvent
+from biomech_fit.core.foot_gait import FootGait, RawEvent
+from biomech_fit.core.moving_floor import MovingFloor
 from biomech_fit.core.steps import StepParameters, StepTracker
 from biomech_fit.core.types import EventType, GaitEvent, PoseEstimate, Side, Status
 
 HEEL_NAMES = ("{S}Heel", "{s}_heel", "{s}heel", "{S}HEE", "{S}Ankle", "{s}_ankle", "{s}ankle")
-TOE_NAMES = ("{S}BigToe", "{S}Toe", "{s}_big_toe", "{s}_toe", "{s}toe", "{s}mtoe", "{S}TOE", "{S}SmallToe", "{S}Ankle", "{s}_ankle", "{s}ankle")
+TOE_NAMES = ("{S}Toe", "{S}BigToe", "{s}_big_toe", "{s}_toe", "{s}toe", "{s}mtoe", "{S}TOE", "{S}SmallToe", "{S}Ankle", "{s}_ankle", "{s}ankle")
 """Names under which heels and toes are looked for, best first; {S} is L or R, {s} is left or right, or l or r."""
 
-_USABLE = (Status.OK, Status.REINITIALISED, Status.PREDICTED)
+_USABLE = (Status.OK, Status.REINITIALISED)
+_PREDICTED_S = 0.1
+"""A pose that is only predicted bridges this much, and no more: it does not know of a contact."""
 
 
 @dataclass(frozen=True)
 class GaitSettings:
-    """Thresholds of the detector. Speeds are horizontal, over the ground.
+    """Settings of the detector. Speeds are relative to what the feet stand on. docs/gait.md has the method."""
 
-    The shares of the swing speed were set on labelled walks of six people (100 Hz markers on heel and toe; initial contact +2 ms, sd 13 ms,
-    final contact +1 ms, sd 11 ms against the labels); as shares they hold for children and slow walkers too. Speed thresholds follow
-    Ghoussayni et al. 2004 (Gait & Posture 20:266), made relative to the swing.
-    """
-
-    contact_share: float = 0.10
-    """Initial contact: the heel's speed falls below this share of the swing's greatest speed."""
-    off_share: float = 0.28
-    """Final contact: the toe's speed rises above this share of the last swings' greatest speed."""
-    min_contact_speed_m_s: float = 0.25
-    min_off_speed_m_s: float = 0.35
-    first_off_speed_m_s: float = 0.6
-    """Final contact before any swing was seen."""
+    smoothing_s: float = 0.10
+    """Length of the polynomials from which speeds are read; half of it is delay."""
+    look_ahead_s: float = 0.045
+    """A foot's phase is decided with this much of what follows; delay, too."""
     height_gate_m: float = 0.05
-    """A foot whose heel and toe are both higher than this over the floor is not in contact."""
-    min_swing_speed_m_s: float = 0.6
+    """Heel or toe higher than this over the floor speak against support."""
+    min_off_m: float = 0.02
+    """A toe that has not gone this far has not left."""
+    min_swing_length_m: float = 0.07
+    """A foot that went less far, and not up, has made no step."""
+    min_swing_speed_m_s: float = 0.35
     """A foot that never gets this fast has made no step."""
-    min_swing_length_m: float = 0.08
-    min_swing_s: float = 0.12
-    min_stance_s: float = 0.15
-    confirm_s: float = 0.05
-    """A contact or its end must last this long to count."""
-    smoothing_s: float = 0.08
-    """Length of the parabola from which speeds are read; half of it is delay."""
+    min_swing_s: float = 0.10
+    min_stance_s: float = 0.10
     max_gap_s: float = 0.25
     """After a longer gap in the poses a foot's phase is unknown."""
+    moving_floor: bool = True
+    """Find out whether the person walks on a treadmill."""
 
 
 class GaitDetector:
@@ -57,7 +52,7 @@ class GaitDetector:
     Args:
         keypoint_names: K names in the order of `PoseEstimate.keypoints`.
         joint_centre_names: J names in the order of `PoseEstimate.joint_centres`; heel and toe are taken from here first.
-        settings: thresholds.
+        settings: see there.
         up: the world's vertical direction.
 
     Raises:
@@ -73,24 +68,37 @@ class GaitDetector:
     ) -> None:
         self.settings = settings or GaitSettings()
         self._points = [_find(keypoint_names, joint_centre_names, side, names) for names in (HEEL_NAMES, TOE_NAMES) for side in "LR"]
-        self._up = np.asarray(up, float) / np.linalg.norm(up)
+        self._turn = _to_z_up(np.asarray(up, float))
         self._tracker = StepTracker(up)
+        self._look_ahead_s = self.settings.look_ahead_s
+        self._given_floor: list[tuple[float, float, float]] | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything, e.g. after the stamps went backwards or another person came."""
-        self._feet = {side: FootPhase(self.settings) for side in (Side.LEFT, Side.RIGHT)}
-        self._feet[Side.LEFT].other, self._feet[Side.RIGHT].other = self._feet[Side.RIGHT], self._feet[Side.LEFT]
+        self.floor = MovingFloor(given=self._given_floor if self.settings.moving_floor else [(0.0, 0.0, 0.0)])
+        self._feet = {side: FootGait(int(side), self.settings, self.floor, self._look_ahead_s) for side in (Side.LEFT, Side.RIGHT)}
+        self._feet[Side.LEFT].meet(self._feet[Side.RIGHT])
+        self._feet[Side.RIGHT].meet(self._feet[Side.LEFT])
         self._last_ns: int | None = None
+        self._known_ns: int | None = None
+        self._epoch_ns = 0
         self._tracker.reset()
         self._steps: list[StepParameters] = []
 
     def update(self, estimate: PoseEstimate) -> list[GaitEvent]:
-        """Takes the next pose; gives the events that it confirms, usually some 0.1 s after they happened."""
-        if estimate.status not in _USABLE:
+        """Takes the next pose; gives the events that it decides, about 0.1 s after they happened."""
+        if not self._usable(estimate):
             return self.update_points(estimate.stamp_ns, np.full((2, 3), np.nan), np.full((2, 3), np.nan))
         p = [np.asarray(estimate.joint_centres[i] if in_centres else estimate.keypoints[i], float) for in_centres, i in self._points]
         return self.update_points(estimate.stamp_ns, np.stack(p[:2]), np.stack(p[2:]))
+
+    def _usable(self, estimate: PoseEstimate) -> bool:
+        if estimate.status in _USABLE:
+            self._known_ns = estimate.stamp_ns
+            return True
+        known = self._known_ns is not None and 0 <= estimate.stamp_ns - self._known_ns <= _PREDICTED_S * 1e9
+        return estimate.status == Status.PREDICTED and known
 
     def update_points(self, stamp_ns: int, heels: np.ndarray, toes: np.ndarray) -> list[GaitEvent]:
         """The same from bare points.
@@ -104,16 +112,26 @@ class GaitDetector:
             if stamp_ns > self._last_ns - 1_000_000_000:
                 return []
             self.reset()
+        if self._last_ns is None:
+            self._epoch_ns = stamp_ns
         self._last_ns = stamp_ns
-        events = []
+        t = (stamp_ns - self._epoch_ns) * 1e-9
+        self._tracker.observe(stamp_ns, heels, toes)
+        raw = []
         for side, foot in self._feet.items():
             heel, toe = heels[side], toes[side]
-            if not (np.isfinite(heel).all() and np.isfinite(toe).all()):
-                continue
-            raw = foot.update(stamp_ns, self._split(heel), self._split(toe))
-            events += [self._event(side, r, stamp_ns) for r in raw]
-        events.sort(key=lambda e: e.stamp_ns)
-        self._steps += self._tracker.update(events)
+            if np.isfinite(heel).all() and np.isfinite(toe).all():
+                if self._turn is not None:
+                    heel, toe = self._turn @ heel, self._turn @ toe
+                raw += [(side, event) for event in foot.update(t, heel, toe)]
+        return self._publish(raw, stamp_ns)
+
+    def finish(self) -> list[GaitEvent]:
+        """The end of a recording: events that waited for more to come."""
+        if self._last_ns is None:
+            return []
+        events = self._publish([(side, event) for side, foot in self._feet.items() for event in foot.finish()], self._last_ns)
+        self._steps += self._tracker.finish()
         return events
 
     def steps(self) -> list[StepParameters]:
@@ -125,21 +143,34 @@ class GaitDetector:
         """Whether the left and the right foot are on the floor; None = unknown."""
         return self._feet[Side.LEFT].in_contact, self._feet[Side.RIGHT].in_contact
 
-    def _split(self, point: np.ndarray) -> PointState:
-        height = float(point @ self._up)
-        return PointState(position=point, horizontal=point - height * self._up, height=height)
+    def _publish(self, raw: list[tuple[Side, RawEvent]], now_ns: int) -> list[GaitEvent]:
+        events = sorted((self._event(side, event, now_ns) for side, event in raw), key=lambda e: e.stamp_ns)
+        self._steps += self._tracker.update(events)
+        return events
 
     def _event(self, side: Side, raw: RawEvent, now_ns: int) -> GaitEvent:
-        floor = min(f.floor for f in self._feet.values() if np.isfinite(f.floor))
+        floor = min(min(foot.ground) for foot in self._feet.values())
+        place = np.array([raw.position[0], raw.position[1], floor])
+        stamp_ns = self._epoch_ns + round(raw.t * 1e9)
         return GaitEvent(
-            stamp_ns=raw.stamp_ns,
+            stamp_ns=stamp_ns,
             type=EventType.INITIAL_CONTACT if raw.initial else EventType.FINAL_CONTACT,
             side=side,
-            position=raw.position + (floor - raw.position @ self._up) * self._up,
+            position=place if self._turn is None else self._turn.T @ place,
             time_std_s=raw.time_std_s,
             confidence=raw.confidence,
-            detection_delay_s=(now_ns - raw.stamp_ns) * 1e-9,
+            detection_delay_s=(now_ns - stamp_ns) * 1e-9,
         )
+
+
+def _to_z_up(up: np.ndarray) -> np.ndarray | None:
+    """(3, 3) rotation that takes `up` to z; None where it is z."""
+    z = up / np.linalg.norm(up)
+    if np.allclose(z, [0.0, 0.0, 1.0]):
+        return None
+    x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [0.0, 0.0, 1.0], z)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z])
 
 
 def _find(keypoints: Sequence[str], centres: Sequence[str], side: str, patterns: Sequence[str]) -> tuple[bool, int]:

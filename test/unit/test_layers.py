@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 PURE = {"jax", "jaxlib", "numpy", "scipy", "mujoco", "optax", "cv2"}
 PURE_STANDARD = set(
-    "__future__ abc collections copy dataclasses enum functools itertools math operator types typing typing_extensions warnings jaxtyping".split()
+    "__future__ abc bisect collections copy dataclasses enum functools itertools math operator types typing typing_extensions warnings jaxtyping".split()
 )
 ROS_TOP_LEVEL = set(
     "rclpy launch launch_ros launch_testing message_filters tf2_ros tf2_msgs ament_index_python rosidl_runtime_py rosgraph_msgs "

@@ -1,0 +1,114 @@
+"""The moment of a contact or its end, between the samples: several cues of the foot's speed, each with its own offset and spread, weighed together.
+
+A cue is the crossing of a share of the swing's greatest speed, so that it holds for tall and small, fast and slow people. Offsets are in units of the ramp:
+the time in which the foot would come from that speed to rest (or back) at the rate it has there. `benchmark/gait_events.py` measures offsets and spreads on
+labelled walks. Speeds are relative to the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from biomech_fit.core.foot_motion import FootSample
+
+_SEARCH_S = 0.25
+_RAMP_S = (0.04, 0.30)
+"""Bounds of the ramp; people's walks have 0.08 to 0.13 s."""
+
+
+@dataclass(frozen=True)
+class Cue:
+    """Crossing of `share` of the swing's speed by a speed of the foot."""
+
+    share: float
+    speed: Callable[[FootSample], float]
+    offset: float
+    """Crossing minus event, in ramps."""
+    weight: float
+
+
+@dataclass(frozen=True)
+class EventModel:
+    """Cues of one kind of event."""
+
+    cues: tuple[Cue, ...]
+    slope_shares: tuple[float, float]
+    """Between these shares of the swing's speed the slope is read."""
+    slope_speed: Callable[[FootSample], float]
+    model_std: float
+    """Ramps: what remains with perfect kinematics, from person to person and step to step."""
+    rising: bool
+
+
+def _slowest(sample: FootSample) -> float:
+    return sample.slowest
+
+
+def _middle(sample: FootSample) -> float:
+    return sample.middle
+
+
+def _slowest_in_space(sample: FootSample) -> float:
+    return min(sample.speed)
+
+
+LANDING = EventModel(
+    cues=(Cue(0.15, _slowest, -0.12, 1.0), Cue(0.25, _slowest, -0.26, 0.5), Cue(0.20, _middle, -0.17, 1.0)),
+    slope_shares=(0.15, 0.35),
+    slope_speed=_slowest,
+    model_std=0.11,
+    rising=False,
+)
+LEAVING = EventModel(
+    cues=(Cue(0.20, _slowest, -0.06, 1.0), Cue(0.28, _slowest, 0.05, 1.0), Cue(0.30, _slowest_in_space, 0.04, 1.0)),
+    slope_shares=(0.20, 0.40),
+    slope_speed=_slowest,
+    model_std=0.08,
+    rising=True,
+)
+
+
+def event_time(model: EventModel, samples: Sequence[FootSample], i: int, swing_speed: float) -> tuple[float, float] | None:
+    """Time and standard deviation (s), or None where too few crossings are among the samples.
+
+    Args:
+        model: LANDING or LEAVING.
+        samples: the foot's instants in order of time.
+        i: an instant near the event.
+        swing_speed: m/s, greatest horizontal speed of the swing.
+    """
+    first, last = (_crossing(samples, i, model.slope_speed, share * swing_speed, model.rising) for share in model.slope_shares)
+    if first is None or last is None:
+        ramp = 0.5 * (_RAMP_S[0] + _RAMP_S[1])
+    else:
+        ramp = float(np.clip(abs(last - first) / (model.slope_shares[1] - model.slope_shares[0]), *_RAMP_S))
+    found, weights = [], []
+    for cue in model.cues:
+        t = _crossing(samples, i, cue.speed, cue.share * swing_speed, model.rising)
+        if t is not None:
+            found.append(t - cue.offset * ramp)
+            weights.append(cue.weight)
+    if not found:
+        return None
+    t = float(np.average(found, weights=weights))
+    scatter = float(np.average((np.array(found) - t) ** 2, weights=weights)) if len(found) > 1 else (0.2 * ramp) ** 2
+    noise = samples[i].speed_std * ramp / swing_speed
+    return t, float(np.sqrt((model.model_std * ramp) ** 2 + noise**2 + 0.5 * scatter))
+
+
+def _crossing(samples: Sequence[FootSample], i: int, speed: Callable[[FootSample], float], level: float, rising: bool) -> float | None:
+    """Time of the crossing of `level` nearest to instant i, looked for on the side on which it must be."""
+    begin = samples[i].t
+    beyond = (speed(samples[i]) >= level) == rising
+    step = -1 if beyond else 1
+    k = i
+    while 0 <= k + step < len(samples) and abs(samples[k + step].t - begin) < _SEARCH_S:
+        here, there = speed(samples[k]), speed(samples[k + step])
+        k += step
+        if ((there >= level) == rising) != beyond:
+            share = (level - here) / (there - here) if there != here else 0.5
+            return samples[k - step].t + share * (samples[k].t - samples[k - step].t)
+    return None

@@ -1,0 +1,246 @@
+"""One foot's stances and swings, and the events between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import hypot
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biomech_fit.core.contact_time import LANDING, LEAVING, event_time
+from biomech_fit.core.foot_motion import HEEL, TOE, FootMotion, FootSample
+from biomech_fit.core.moving_floor import MovingFloor
+from biomech_fit.core.support import SupportModel, evidence
+
+if TYPE_CHECKING:
+    from biomech_fit.core.gait import GaitSettings
+
+_KEPT = 400
+"""Instants kept; half of them go when there are as many again."""
+_IMPOSSIBLE_M_S = 15.0
+_SWITCH_SHARE = 0.2
+_SWITCH_M_S = (0.15, 0.45)
+"""The speed at which support is as likely as swing: a share of the person's swing speed, within bounds, so that a short step after long ones is seen."""
+_FIRST_SWITCH_M_S = 0.35
+_SURE = 1.5
+"""Log-odds from which on a first state is believed."""
+_FLOOR_RATE = 1.0
+"""Per second: how fast the floor's height follows a resting foot upwards; downwards at once."""
+_EXPECTED_SHARE = 0.4
+"""Share of the swing's greatest speed that a foot has surely reached when its leaving is decided."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawEvent:
+    """A contact that begins (initial) or ends. Time in seconds of the foot's clock, position in axes whose third is the vertical."""
+
+    t: float
+    initial: bool
+    position: np.ndarray
+    time_std_s: float
+    confidence: float
+
+
+class FootGait:
+    """`update` takes heel and toe in increasing time and gives the events that are decided.
+
+    Args:
+        index: 0 left, 1 right.
+        settings: the detector's.
+        floor: what both feet stand on.
+        look_ahead_s: how much of the future a decision waits for.
+    """
+
+    def __init__(self, index: int, settings: GaitSettings, floor: MovingFloor, look_ahead_s: float) -> None:
+        self._index, self._s, self._floor, self._look_ahead = index, settings, floor, look_ahead_s
+        self._motion = FootMotion(settings.smoothing_s)
+        self._model = SupportModel(settings.min_stance_s, settings.min_swing_s)
+        self._other: FootGait | None = None
+        self.swing_speed: float | None = None
+        """m/s, running mean of the swings' greatest speeds."""
+        self.ground = [np.inf, np.inf]
+        """m, heights of heel and toe on the floor."""
+        self._last_event = [-np.inf, -np.inf]
+        self._forget()
+
+    def meet(self, other: FootGait) -> None:
+        """Names the other foot."""
+        self._other = other
+
+    def _forget(self) -> None:
+        self._samples: list[FootSample] = []
+        self._restart()
+
+    def _restart(self) -> None:
+        """Decides anew from the oldest instant kept."""
+        self._model.clear()
+        self._decided = 0
+        self.in_contact: bool | None = None
+        self._since = -np.inf
+        self._rest: FootSample | None = None
+        self._left: int | None = None
+
+    @property
+    def swings(self) -> float:
+        """0..1, probability of swing at the newest instant."""
+        return self._model.swings
+
+    def update(self, t: float, heel: np.ndarray, toe: np.ndarray) -> list[RawEvent]:
+        """Takes the next heel and toe (3,) m at t (s)."""
+        newest = self._motion.newest
+        if newest is not None and t - newest > self._s.max_gap_s:
+            self._lose()
+        return self._take(self._motion.add(t, heel, toe))
+
+    def finish(self) -> list[RawEvent]:
+        """The end of a recording: what is left, decided with what there is."""
+        events = self._take(self._motion.rest())
+        return events + self._decide(np.inf)
+
+    def _lose(self) -> None:
+        self._motion.clear()
+        self._forget()
+        self._floor.forget_feet()
+
+    def _take(self, new: list[FootSample]) -> list[RawEvent]:
+        events = []
+        for sample in new:
+            if max(map(abs, sample.velocity)) > _IMPOSSIBLE_M_S:  # the fit jumped, or the feet were swapped
+                self._forget()
+                continue
+            if len(self._samples) >= 2 * _KEPT:
+                self._drop(_KEPT)
+            self._samples.append(sample)
+            sample.relate(self._floor.at(sample.t))
+            self._lower_ground(sample)
+            self._add(sample)
+            if self._floor.observe(self._index, 1 - self._index, sample, self._lift(sample)):
+                self._look_again()
+                if self._other is not None:
+                    self._other._look_again()
+            events += self._decide(sample.t - self._look_ahead)
+        return events
+
+    def _look_again(self) -> None:
+        """All instants kept, with the floor's new velocity."""
+        self._restart()
+        for sample in self._samples:
+            sample.relate(self._floor.at(sample.t))
+        for sample in self._samples:
+            self._add(sample)
+
+    def _drop(self, count: int) -> None:
+        del self._samples[:count]
+        self._model.drop(count)
+        self._decided -= count
+        if self._left is not None:
+            self._left = max(0, self._left - count)
+
+    def _lower_ground(self, sample: FootSample) -> None:
+        for p in (HEEL, TOE):
+            self.ground[p] = min(self.ground[p], sample.position[3 * p + 2])
+
+    def _lift(self, sample: FootSample) -> tuple[float, float]:
+        return sample.position[2] - self.ground[HEEL], sample.position[5] - self.ground[TOE]
+
+    def _add(self, sample: FootSample) -> None:
+        speed = self._usual_speed()
+        switch = _FIRST_SWITCH_M_S if speed is None else min(max(_SWITCH_SHARE * speed, _SWITCH_M_S[0]), _SWITCH_M_S[1])
+        other = self._other.swings if self._other is not None else 0.0
+        self._model.add(sample.t, evidence(sample, self._lift(sample), switch, self._s.height_gate_m, other), self.in_contact, self._since)
+
+    def _usual_speed(self) -> float | None:
+        if self.swing_speed is None and self._other is not None:
+            return self._other.swing_speed
+        return self.swing_speed
+
+    # -- decisions
+
+    def _decide(self, until: float) -> list[RawEvent]:
+        events = []
+        while self._decided < len(self._samples) and self._samples[self._decided].t <= until:
+            i = self._decided
+            self._decided += 1
+            event = self._step(i, self._model.posterior(i))
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _step(self, i: int, odds: float) -> RawEvent | None:
+        sample = self._samples[i]
+        if self.in_contact is None:
+            if abs(odds) > _SURE:
+                self.in_contact, self._since = odds > 0, sample.t
+                self._rest, self._left = sample, None if odds > 0 else i
+            return None
+        if not self.in_contact:
+            return self._land(i) if odds > 0 else None
+        if odds > 0:
+            self._stand(i)
+            return None
+        if self._left is None:
+            self._left = i
+        return self._leave(i)
+
+    def _stand(self, i: int) -> None:
+        self._left = None
+        sample = self._samples[i]
+        if self._rest is None or sample.middle < self._rest.middle or sample.middle < _SWITCH_M_S[0]:
+            self._rest = sample
+        dt = sample.t - self._samples[i - 1].t if i else 0.0
+        for p in (HEEL, TOE):
+            if sample.speed[p] < _SWITCH_M_S[0] and sample.position[3 * p + 2] - self.ground[p] < self._s.height_gate_m:
+                self.ground[p] += min(1.0, _FLOOR_RATE * dt) * (sample.position[3 * p + 2] - self.ground[p])
+
+    def _leave(self, i: int) -> RawEvent | None:
+        """Support has ended at instant `_left`; the event comes once the foot has gone away."""
+        samples, rest, left = self._samples, self._rest, self._left
+        assert rest is not None and left is not None
+        newest = samples[-1]
+        if self._moved(rest, newest, TOE) < self._s.min_off_m:
+            return None
+        self.in_contact, self._since = False, samples[left].t
+        reached = max(s.slowest for s in samples[left:])
+        usual = self._usual_speed()
+        speed = reached / _EXPECTED_SHARE if usual is None else min(usual, reached / _EXPECTED_SHARE)
+        if usual is None or newest.t - samples[left].t > 0.25:
+            speed = max(max(s.flat) for s in samples[left:])
+        return self._event(False, left, speed)
+
+    def _land(self, i: int) -> RawEvent | None:
+        samples, left = self._samples, self._left if self._left is not None else 0
+        swing = samples[left : i + 1]
+        self.in_contact, self._left = True, None
+        self._since = samples[i].t
+        fastest = max(max(s.flat) for s in swing)
+        start = self._rest or swing[0]
+        away = max(self._moved(start, samples[i], p) for p in (HEEL, TOE))
+        height = max(min(self._lift(s)) for s in swing)
+        self._rest = samples[i]
+        real = fastest >= self._s.min_swing_speed_m_s and (away >= self._s.min_swing_length_m or height >= self._s.height_gate_m)
+        if not real:  # a twitch; the stance that it broke goes on
+            return None
+        self.swing_speed = fastest if self.swing_speed is None else 0.5 * (self.swing_speed + fastest)
+        return self._event(True, i, fastest)
+
+    def _moved(self, start: FootSample, end: FootSample, p: int) -> float:
+        """m, how far heel or toe went over the floor."""
+        a, b, dt = start.position, end.position, end.t - start.t
+        v = self._floor.at(end.t)
+        return hypot(b[3 * p] - a[3 * p] - v[0] * dt, b[3 * p + 1] - a[3 * p + 1] - v[1] * dt)
+
+    def _event(self, initial: bool, i: int, swing_speed: float) -> RawEvent | None:
+        samples = self._samples
+        timed = event_time(LANDING if initial else LEAVING, samples, i, swing_speed)
+        t, std = timed if timed is not None else (samples[i].t, 0.04)
+        if t - self._last_event[initial] < self._s.min_swing_s + self._s.min_stance_s:
+            return None
+        self._last_event[initial] = t
+        k = min(max(next((k for k in range(len(samples)) if samples[k].t >= t), len(samples) - 1), 1), len(samples) - 1)
+        a, b = samples[k - 1], samples[k]
+        share = min(max((t - a.t) / (b.t - a.t), 0.0), 1.0)
+        p = HEEL if initial else TOE
+        position = [x + share * (y - x) for x, y in zip(a.position[3 * p : 3 * p + 3], b.position[3 * p : 3 * p + 3], strict=True)]
+        confidence = float(np.clip(np.exp(-0.5 * (max(0.0, std - 0.015) / 0.03) ** 2), 0.05, 1.0))
+        return RawEvent(t, initial, np.array(position), std, confidence)

@@ -1,0 +1,140 @@
+"""The velocity of what the feet stand on: zero over ground, that of the belt on a treadmill."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import hypot
+
+from biomech_fit.core.foot_motion import HEEL, TOE, FootSample
+
+_SLOWEST_BELT_M_S = 0.12
+"""Slower floors are taken to rest: a foot's own sway and roll are of this size."""
+_ROLL_M_S = 0.30
+"""Heel and toe of a foot that lies flat have the same velocity within this, and no vertical one beyond half of it."""
+_LIFT_M = 0.03
+_FLAT_S, _PAIR_S = 0.12, 0.05
+"""How long one foot must lie flat, or points of both feet move together, to tell the floor's velocity."""
+_STEADY_M_S = 0.15
+_LAG = 0.5
+"""Share of a new reading's difference that the velocity takes over."""
+
+
+@dataclass(eq=False)
+class _Run:
+    """Instants on end at which a velocity stayed the same."""
+
+    start: float
+    count: int
+    mean: tuple[float, float]
+
+    def join(self, t: float, v: tuple[float, float]) -> bool:
+        """Adds an instant; False where it does not belong to the run."""
+        if hypot(v[0] - self.mean[0], v[1] - self.mean[1]) > _STEADY_M_S:
+            return False
+        self.count += 1
+        self.mean = (self.mean[0] + (v[0] - self.mean[0]) / self.count, self.mean[1] + (v[1] - self.mean[1]) / self.count)
+        return True
+
+
+@dataclass(eq=False)
+class MovingFloor:
+    """Reads the floor's velocity from feet that move along it without rolling, lifting or speeding up.
+
+    A single foot tells it once it has lain flat for a while and the other one does not rest; a point of each foot, moving alike (double support), tell it
+    sooner.
+    """
+
+    velocity: tuple[float, float] = (0.0, 0.0)
+    """m/s, horizontal; exactly zero until a belt has been seen."""
+    given: list[tuple[float, float, float]] | None = None
+    """(t, vx, vy) known beforehand, which then holds; an offline pass has it from a first one."""
+    readings: list[tuple[float, float, float]] = field(default_factory=list)
+    """(t, vx, vy) as read so far, those at rest included."""
+    _runs: dict[tuple[int, ...], _Run] = field(default_factory=dict)
+    _newest: dict[int, tuple[FootSample, tuple[float, float]]] = field(default_factory=dict)
+    _past: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=8))
+
+    def forget_feet(self) -> None:
+        """After a gap: the velocity stays, what the feet were doing does not."""
+        self._runs.clear()
+        self._newest.clear()
+
+    def at(self, t: float) -> tuple[float, float]:
+        """(2,) m/s at an instant: the nearest of the given readings, else the present velocity."""
+        if not self.given:
+            return self.velocity
+        nearest = min(self.given, key=lambda r: abs(r[0] - t))
+        return nearest[1], nearest[2]
+
+    def observe(self, foot: int, other: int, sample: FootSample, lift: tuple[float, float]) -> bool:
+        """Takes a foot's newest instant and the heights (m) of heel and toe over their floors; True when the velocity has jumped."""
+        if self.given is not None:
+            return False
+        self._newest[foot] = (sample, lift)
+        v = sample.velocity
+        flat = max(lift) < _LIFT_M and max(abs(v[0] - v[3]), abs(v[1] - v[4])) < _ROLL_M_S and max(abs(v[2]), abs(v[5])) < _ROLL_M_S / 2
+        middle = (0.5 * (v[0] + v[3]), 0.5 * (v[1] + v[4]))
+        reading = self._extend((foot,), sample.t, middle if flat else None, _FLAT_S)
+        if reading is not None and hypot(*reading) > _SLOWEST_BELT_M_S and self._rests(other, reading):
+            reading = None
+        if reading is None:
+            reading = self._together(foot, other)
+        return reading is not None and self._take(sample.t, reading)
+
+    def _extend(self, key: tuple[int, ...], t: float, v: tuple[float, float] | None, needed_s: float) -> tuple[float, float] | None:
+        """The mean velocity of a run once it is long enough; a run gives a reading each time it has lasted this long again."""
+        run = self._runs.get(key)
+        if v is None:
+            self._runs.pop(key, None)
+            return None
+        if run is None or not run.join(t, v):
+            self._runs[key] = _Run(t, 1, v)
+            return None
+        if t - run.start < needed_s:
+            return None
+        self._runs[key] = _Run(t, 1, v)
+        return run.mean
+
+    def _rests(self, foot: int, v: tuple[float, float]) -> bool:
+        """Whether the other foot stands on something that does not move with v: then the floor rests, and the foot that moves along it shuffles."""
+        if foot not in self._newest:
+            return False
+        sample, lift = self._newest[foot]
+        w = sample.velocity
+        return any(lift[p] < _LIFT_M and hypot(w[3 * p], w[3 * p + 1]) < 0.5 * hypot(*v) and abs(w[3 * p + 2]) < _ROLL_M_S for p in (HEEL, TOE))
+
+    def _together(self, foot: int, other: int) -> tuple[float, float] | None:
+        """Double support: a low point of each foot with the same velocity, well off zero."""
+        if other not in self._newest:
+            return None
+        (a, lift_a), (b, lift_b) = self._newest[foot], self._newest[other]
+        found = None
+        for p in (HEEL, TOE):
+            for q in (HEEL, TOE):
+                v, w = a.velocity[3 * p : 3 * p + 3], b.velocity[3 * q : 3 * q + 3]
+                alike = lift_a[p] < _LIFT_M and lift_b[q] < _LIFT_M and max(abs(v[2]), abs(w[2])) < _ROLL_M_S / 2
+                mean = (0.5 * (v[0] + w[0]), 0.5 * (v[1] + w[1]))
+                alike = alike and hypot(v[0] - w[0], v[1] - w[1]) < 0.1 + 0.05 * hypot(*mean) and hypot(*mean) > 2 * _SLOWEST_BELT_M_S
+                reading = self._extend((foot, p, q), a.t, mean if alike else None, _PAIR_S)
+                found = found or reading
+        return found
+
+    def _take(self, t: float, reading: tuple[float, float]) -> bool:
+        self.readings.append((t, *reading))
+        if len(self.readings) > 4000:
+            del self.readings[:2000]
+        here, size = self.velocity, hypot(*reading)
+        away = hypot(reading[0] - here[0], reading[1] - here[1])
+        if here == (0.0, 0.0) and size < _SLOWEST_BELT_M_S:
+            return False
+        if away > max(_STEADY_M_S, 0.2 * hypot(*here)):
+            self._past.append((t, *reading))
+            agree = [r for r in self._past if t - r[0] < 1.0 and hypot(r[1] - reading[0], r[2] - reading[1]) < _STEADY_M_S]
+            if here != (0.0, 0.0) and len(agree) < 3:  # a belt does not jump
+                return False
+            self.velocity = reading if size >= _SLOWEST_BELT_M_S else (0.0, 0.0)
+            return True
+        new = (here[0] + _LAG * (reading[0] - here[0]), here[1] + _LAG * (reading[1] - here[1]))
+        self.velocity = new if hypot(*new) >= 0.5 * _SLOWEST_BELT_M_S else (0.0, 0.0)
+        return False
