@@ -14,7 +14,9 @@ from typing import Any
 
 SETS = {17: "coco_17", 25: "body_25", 26: "halpe_26", 87: "movi_87"}
 """Keypoint sets that the bench can simulate, by their number of keypoints."""
-DEFAULT_CASES = ((8, 26, 32), (8, 87, 32))
+SETTLED_FRAMES = 64
+"""So many at the start are not counted at least: the window fills, and every frame moves the slow states."""
+DEFAULT_CASES = ((8, 26, None), (8, 87, None))
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--cameras", type=int, help="number of cameras (default 8)")
     parser.add_argument("--keypoints", type=int, help=f"number of keypoints: {', '.join(map(str, SETS))} (default: 26 and 87)")
-    parser.add_argument("--window", type=int, help="frames in the window (default 32)")
+    parser.add_argument("--window", type=int, help="least number of frames in the window (default: what the configuration's lag needs)")
     parser.add_argument("--people", type=int, default=1, help="people walking about and tracked, 1 to 4 (default 1)")
     parser.add_argument("--seconds", type=float, default=10.0, help="simulated seconds at 60 Hz per case (default 10)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where the solver runs (default auto)")
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--people must be within 1 and 4, not {args.people}.")
     given = (args.cameras, args.keypoints, args.window)
     cameras, keypoints, window = (default if value is None else value for value, default in zip(given, DEFAULT_CASES[0], strict=True))
-    if not 2 <= cameras <= 32 or not 8 <= window <= 256 or not 1 <= args.seconds <= 600:
+    if not 2 <= cameras <= 32 or not (window is None or 8 <= window <= 256) or not 1 <= args.seconds <= 600:
         raise InputError("--cameras must be within 2 and 32, --window within 8 and 256, and --seconds within 1 and 600.")
     cases = DEFAULT_CASES if given == (None, None, None) and args.people == 1 else ((cameras, keypoints, window),)
     if args.only_start:
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pipeline(cameras: int, keypoints: int, window: int, seconds: float, device: str, people: int = 1):
+def _pipeline(cameras: int, keypoints: int, window: int | None, seconds: float, device: str, people: int = 1):
     """A simulation and the pipeline for it."""
     from biomech_fit.config import FitConfig
     from biomech_fit.formats.model import load_body_model
@@ -78,15 +80,16 @@ def _pipeline(cameras: int, keypoints: int, window: int, seconds: float, device:
 
     simulation = simulate(SimConfig(seconds=seconds, cameras=cameras, keypoint_set=SETS[keypoints], people=people))
     config = FitConfig(device=device)
-    config = replace(config, window=replace(config.window, frames=window), stream=replace(config.stream, max_people=people))
+    config = replace(config, window=replace(config.window, frames=window or config.window.frames), stream=replace(config.stream, max_people=people))
     body = load_body_model(None, simulation.keypoint_set)
     return simulation, FitPipeline(body, simulation.cameras, simulation.keypoint_set, config)
 
 
-def _case(cameras: int, keypoints: int, window: int, seconds: float, device: str, people: int) -> dict[str, Any]:
+def _case(cameras: int, keypoints: int, window: int | None, seconds: float, device: str, people: int) -> dict[str, Any]:
     import numpy as np
 
     from biomech_fit.stream.device import count_compilations
+    from biomech_fit.stream.person import window_frames
 
     simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device, people)
     pipeline.compile()
@@ -98,12 +101,13 @@ def _case(cameras: int, keypoints: int, window: int, seconds: float, device: str
             results = pipeline.poll()
             if any(r.causal is not None for r in results):
                 times.append(1e3 * (time.perf_counter() - began))
-    steady = np.array(times[2 * window :])
+    frames = window_frames(pipeline.config, pipeline.config.stream.frame_rate_hz)
+    steady = np.array(times[max(2 * frames, SETTLED_FRAMES) :])
     p50, p95, p99 = (round(float(np.percentile(steady, q)), 2) for q in (50, 95, 99))
     return {
         "cameras": cameras,
         "keypoints": keypoints,
-        "window": window,
+        "window": frames,
         "people": people,
         "p50_ms": p50,
         "p95_ms": p95,
@@ -113,7 +117,7 @@ def _case(cameras: int, keypoints: int, window: int, seconds: float, device: str
     }
 
 
-def _ready(cameras: int, keypoints: int, window: int, device: str) -> float:
+def _ready(cameras: int, keypoints: int, window: int | None, device: str) -> float:
     """Seconds from the process's start to ready: imports, model, compilation."""
     _, pipeline = _pipeline(cameras, keypoints, window, 1.0, device)
     pipeline.compile()
@@ -130,14 +134,15 @@ def _process_start() -> float:
     return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _starts(case: tuple[int, int, int], device: str) -> tuple[float, float]:
+def _starts(case: tuple[int, int, int | None], device: str) -> tuple[float, float]:
     """Start in a new process with an empty compilation cache, and again with the cache it left."""
     import os
     import tempfile
 
     cameras, keypoints, window = case
     command = [sys.executable, "-m", "biomech_fit.cli.main", "bench", "--only-start", "--device", device]
-    command += ["--cameras", str(cameras), "--keypoints", str(keypoints), "--window", str(window)]
+    command += ["--cameras", str(cameras), "--keypoints", str(keypoints)]
+    command += [] if window is None else ["--window", str(window)]
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
         seconds = []

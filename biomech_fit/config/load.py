@@ -89,13 +89,6 @@ def validate(config: Any, prefix: str = "") -> None:
             validate(value, f"{prefix}{entry.name}.")
         else:
             checked_value(entry, value, prefix + entry.name)
-    if isinstance(config, FitConfig):
-        length_s = (config.window.frames - 1) / config.stream.frame_rate_hz
-        if config.window.lag_s > length_s:
-            raise InputError(
-                f"window.lag_s is {config.window.lag_s:g} s, longer than the window of {config.window.frames} frames "
-                f"at {config.stream.frame_rate_hz:g} Hz ({length_s:.3g} s); lower it or raise window.frames."
-            )
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

@@ -39,8 +39,12 @@ class Placement(NamedTuple):
     def moves(self, points: np.ndarray) -> np.ndarray:
         """(P, 3, 7) derivative of points (P, 3) m by shift, turn and stretch."""
         arm = np.atleast_2d(points) - self.centre
-        turn = np.cross(np.eye(3)[None], arm[:, None]).transpose(0, 2, 1)  # column j: axis j x arm
-        return np.concatenate([np.broadcast_to(np.eye(3), turn.shape), turn, arm[..., None]], 2)
+        by = np.zeros((len(arm), 3, 7))
+        by[:, [0, 1, 2], [0, 1, 2]] = 1.0
+        by[:, [1, 2, 0], [5, 3, 4]] = arm[:, [0, 1, 2]]  # column 3 + j: axis j x arm
+        by[:, [2, 0, 1], [4, 5, 3]] = -arm[:, [0, 1, 2]]
+        by[..., 6] = arm
+        return by
 
     def of_points(self, points: np.ndarray) -> np.ndarray:
         """(P, 3, 3) m^2, what it adds to the covariance of points (P, 3) m."""

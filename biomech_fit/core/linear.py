@@ -9,10 +9,12 @@ an instant) come from the forward pass alone: with F = L L^T, cov(B^T x) = (L^-1
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 ORDER = 3
@@ -42,6 +44,17 @@ class ArrowSystem(NamedTuple):
     """(M,)"""
 
 
+class SlowShare(NamedTuple):
+    """What the slow states' uncertainty adds to that of P poses."""
+
+    pose: Array
+    """(P, N, N) to be added to the covariance that the poses have when the slow states are known."""
+    pose_slow: Array
+    """(P, N, M) covariance of poses and slow states."""
+    slow: Array
+    """(M, M) covariance of the slow states."""
+
+
 class ArrowSolution(NamedTuple):
     """The step, and the covariances of P poses that are combinations of control points."""
 
@@ -49,12 +62,14 @@ class ArrowSolution(NamedTuple):
     """(Q, N)"""
     slow_step: Array
     """(M,)"""
-    pose: Array
-    """(P, N, N)"""
-    slow: Array
-    """(M, M)"""
-    pose_slow: Array
-    """(P, N, M)"""
+    pose_alone: Array
+    """(P, N, N) with the slow states known."""
+    share: SlowShare
+
+    @property
+    def pose(self) -> Array:
+        """(P, N, N)"""
+        return self.pose_alone + self.share.pose
 
 
 def _normalise(system: ArrowSystem) -> tuple[ArrowSystem, Array, Array]:
@@ -77,14 +92,43 @@ def _normalise(system: ArrowSystem) -> tuple[ArrowSystem, Array, Array]:
 
 def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
     """Solve by block-banded Cholesky, a scan over the control points; `poses` (P, Q) are the weights of the poses whose covariance is wanted."""
-    count, n, m = system.cross.shape
+    n, m = system.cross.shape[1:]
     wanted = poses.shape[0]
     system, a, b = _normalise(system)
+    chain, (y, border, late) = _eliminate(system, [system.rhs[:, :, None], system.cross, _columns(poses, a)])
+    flat, late = border.reshape(-1, m), late.reshape(-1, wanted * n)
+    borders = flat.T @ late
+    root = _inverse_factor(system.corner - flat.T @ flat)
+    # The slow step and the poses' part of the slow states in one product.
+    asked = jnp.concatenate([borders, (system.corner_rhs - y.reshape(-1) @ flat)[:, None]], 1)
+    answer = root.T @ (root @ asked)
+    slow, slow_step = root.T @ root, answer[:, -1]
+    step = _substitute(chain, y[:, :, 0] - border @ slow_step)
+    pose_slow = -answer[:, :-1].T.reshape(wanted, n, m)
+    share = SlowShare(-pose_slow @ jnp.swapaxes(borders.reshape(m, wanted, n), 0, 1), pose_slow * b, slow * b[:, None] * b)
+    return ArrowSolution(step * a, slow_step * b, _squares(late, wanted), share)
+
+
+def solve_banded_held(system: ArrowSystem, poses: Array, share: SlowShare) -> ArrowSolution:
+    """The same with the slow states held where they are; what they add to the covariances is given."""
+    system, a, _ = _normalise(system)
+    chain, (y, late) = _eliminate(system, [system.rhs[:, :, None], _columns(poses, a)])
+    step = _substitute(chain, y[:, :, 0])
+    return ArrowSolution(step * a, jnp.zeros_like(system.corner_rhs), _squares(late.reshape(-1, late.shape[2]), poses.shape[0]), share)
+
+
+def _columns(poses: Array, a: Array) -> Array:
+    """(Q, N, P N): unscaled poses are combinations of unscaled control points a * x, so the columns carry the scaling."""
+    count, n = a.shape
+    return (poses.T[:, None, :, None] * (a[:, :, None, None] * jnp.eye(n, dtype=a.dtype)[:, None, :])).reshape(count, n, -1)
+
+
+def _eliminate(system: ArrowSystem, columns: list[Array]) -> tuple[tuple[Array, Array], list[Array]]:
+    """L^-1 of some columns (Q, N, each its own width), with F = L L^T, and what back substitution needs of L: inverse diagonal blocks and what is below."""
+    n = system.rhs.shape[1]
+    right = jnp.concatenate(columns, 2)
     width = ORDER * n
-    # Unscaled poses are combinations of unscaled control points a * x, so the columns carry the scaling.
-    columns = (poses.T[:, None, :, None] * (a[:, :, None, None] * jnp.eye(n, dtype=a.dtype)[:, None, :])).reshape(count, n, wanted * n)
-    right = jnp.concatenate([system.rhs[:, :, None], system.cross, columns], 2)
-    band = jnp.swapaxes(system.band, 1, 2).reshape(count, n, width)
+    band = jnp.swapaxes(system.band, 1, 2).reshape(-1, n, width)
 
     def eliminate(carry, inputs):
         diagonal, band, right = inputs
@@ -98,27 +142,28 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
         rest = jnp.pad(rest[n:], ((0, n), (0, 0))) - update[:, width:]
         return (block, rest), (inverse, done)
 
-    start = (jnp.zeros((width, width), a.dtype), jnp.zeros((width, right.shape[2]), a.dtype))
+    start = (jnp.zeros((width, width), right.dtype), jnp.zeros((width, right.shape[2]), right.dtype))
     _, (inverse, done) = jax.lax.scan(eliminate, start, (system.diagonal, band, right))
-    below, y, border, late = done[:, :, :width], done[:, :, width], done[:, :, width + 1 : width + 1 + m], done[:, :, width + 1 + m :]
-    flat, late = border.reshape(-1, m), late.reshape(-1, wanted * n)
-    borders = flat.T @ late
-    root = _inverse_factor(system.corner - flat.T @ flat)
-    # The slow step and the poses' part of the slow states in one product.
-    asked = jnp.concatenate([borders, (system.corner_rhs - y.reshape(-1) @ flat)[:, None]], 1)
-    answer = root.T @ (root @ asked)
-    slow, slow_step = root.T @ root, answer[:, -1]
+    edges = np.cumsum([width, *(c.shape[2] for c in columns)])
+    return (inverse, done[:, :, :width]), [done[:, :, i:j] for i, j in pairwise(edges)]
+
+
+def _substitute(chain: tuple[Array, Array], right: Array) -> Array:
+    """L^-T of a vector (Q, N)."""
 
     def back(carry, inputs):
         inverse, below, y = inputs
         x = inverse.T @ (y - below @ carry)
-        return jnp.concatenate([x, carry[:-n]]), x
+        return jnp.concatenate([x, carry[: -x.shape[0]]]), x
 
-    _, step = jax.lax.scan(back, jnp.zeros(width, y.dtype), (inverse, below, y - border @ slow_step), reverse=True)
-    pose_slow = -answer[:, :-1].T.reshape(wanted, n, m)
-    late = jnp.swapaxes(late.reshape(-1, wanted, n), 0, 1)
-    pose = jnp.swapaxes(late, 1, 2) @ late - pose_slow @ jnp.swapaxes(borders.reshape(m, wanted, n), 0, 1)
-    return ArrowSolution(step * a, slow_step * b, pose, slow * b[:, None] * b, pose_slow * b)
+    _, solution = jax.lax.scan(back, jnp.zeros(ORDER * right.shape[1], right.dtype), (*chain, right), reverse=True)
+    return solution
+
+
+def _squares(columns: Array, count: int) -> Array:
+    """(P, N, N) from L^-1 of P poses' columns (Q N, P N)."""
+    each = jnp.swapaxes(columns.reshape(columns.shape[0], count, -1), 0, 1)
+    return jnp.swapaxes(each, 1, 2) @ each
 
 
 def _inverse_factor(matrix: Array) -> Array:
@@ -160,16 +205,31 @@ def assemble_dense(system: ArrowSystem) -> tuple[Array, Array]:
 
 def solve_dense(system: ArrowSystem, poses: Array) -> ArrowSolution:
     """The same by one dense Cholesky: few launches, so the choice on a GPU."""
-    count, n, m = system.cross.shape
+    count, n, _ = system.cross.shape
+    size = count * n
     system, a, b = _normalise(system)
     matrix, rhs = assemble_dense(system)
     root = _inverse_factor(matrix)
-    covariance = root.T @ root
     scale = jnp.concatenate([a.reshape(-1), b])
-    solution = covariance @ rhs * scale
-    covariance = covariance * scale[:, None] * scale
-    size = count * n
-    chain = covariance[:size, :size].reshape(count, n, count, n)
-    pose = jnp.einsum("pq,qnrm,pr->pnm", poses, chain, poses)
-    pose_slow = jnp.einsum("pq,qnm->pnm", poses, covariance[:size, size:].reshape(count, n, m))
-    return ArrowSolution(solution[:size].reshape(count, n), solution[size:], pose, covariance[size:, size:], pose_slow)
+    solution = root.T @ (root @ rhs) * scale
+    root = root * scale
+    # The slow states come last, so what their uncertainty adds are the last rows' products.
+    alone, both, slow = root[:size, :size], root[size:, :size], root[size:, size:]
+    pose_slow = jnp.einsum("pq,qnm->pnm", poses, (both.T @ slow).reshape(count, n, -1))
+    share = SlowShare(_pose_blocks(both, poses), pose_slow, slow.T @ slow)
+    return ArrowSolution(solution[:size].reshape(count, n), solution[size:], _pose_blocks(alone, poses), share)
+
+
+def solve_dense_held(system: ArrowSystem, poses: Array, share: SlowShare) -> ArrowSolution:
+    """The dense solve with the slow states held where they are."""
+    system, a, _ = _normalise(system)
+    root = _inverse_factor(assemble_chain(system.diagonal, system.band))
+    step = (root.T @ (root @ system.rhs.reshape(-1))).reshape(a.shape) * a
+    return ArrowSolution(step, jnp.zeros_like(system.corner_rhs), _pose_blocks(root * a.reshape(-1), poses), share)
+
+
+def _pose_blocks(root: Array, poses: Array) -> Array:
+    """(P, N, N) covariances of combinations (P, Q) of control points with covariance root^T root, root (any, Q N)."""
+    count = poses.shape[1]
+    columns = jnp.einsum("rqn,pq->prn", root.reshape(root.shape[0], count, -1), poses)
+    return jnp.swapaxes(columns, 1, 2) @ columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import mujoco
 import numpy as np
@@ -13,8 +14,6 @@ from biomech_fit.core.opensim_axes import matrix_to_quat, pelvis_angles, quat_to
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import PoseEstimate, Status
 
-_STEP = 1e-4
-"""rad, for the derivative of the pelvis angles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +37,22 @@ def rotation_vector_matrix(phi: np.ndarray) -> np.ndarray:
     return flat.reshape(3, 3)
 
 
+_STEP = 1e-4
+"""rad, for the derivative of the pelvis angles."""
+_NUDGES = np.stack([np.eye(3), *(rotation_vector_matrix(_STEP * e) for e in np.eye(3))])
+
+
+@lru_cache(maxsize=4)
+def _neutral(body: BodyModel) -> np.ndarray:
+    """(3, 3) the pelvis frame's orientation in the world when all angles are 0."""
+    return quat_to_matrix(body.mj_model.qpos0[3:7])
+
+
 def _left_jacobian(phi: np.ndarray) -> np.ndarray:
     """(3, 3): world angular velocity in the reference frame per rate of phi (Barfoot, State Estimation for Robotics, eq. 7.77)."""
     angle = float(np.linalg.norm(phi))
-    skew = np.cross(phi, np.eye(3)).T
+    x, y, z = phi
+    skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     if angle < 1e-4:
         return np.eye(3) + 0.5 * skew
     return np.eye(3) + (1 - np.cos(angle)) / angle**2 * skew + (angle - np.sin(angle)) / angle**3 * skew @ skew
@@ -63,9 +74,8 @@ def pose_estimate(
         reference = np.asarray(readout.reference, float)
         turn = reference @ rotation_vector_matrix(x[3:6])
         to_world = reference @ _left_jacobian(x[3:6])
-        neutral = quat_to_matrix(body.mj_model.qpos0[3:7])
-        angles = pelvis_angles(turn, neutral)
-        slopes = np.stack([pelvis_angles(rotation_vector_matrix(_STEP * e) @ turn, neutral) - angles for e in np.eye(3)], 1)
+        angles, *nudged = pelvis_angles(_NUDGES @ turn, _neutral(body))
+        slopes = np.stack(nudged, 1) - angles[:, None]
         slopes = ((slopes + np.pi) % (2 * np.pi) - np.pi) / _STEP
         blocks = np.zeros((6, 6))
         blocks[:3, :3], blocks[3:, 3:] = np.eye(3), to_world

@@ -33,13 +33,11 @@ class Readout(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one call of `advance` or `settle` returns besides the window."""
+    """What one call of `advance` or `advance_held` returns besides the window."""
 
     frames: Readout
     """Two frames (leading axis): the newest and the lagged one."""
     slow: Array
     """(M,)"""
-    slow_covariance: Array
-    """(M, M)"""
     cost: Array
     """() robust reprojection cost of the window before the last step."""

@@ -92,6 +92,9 @@ class Window(NamedTuple):
     """(M,)"""
     prior: SlowPrior
     head: Head
+    """On the host in float64, as `WindowSolver.shift` makes it."""
+    rounded: Head | None
+    """The same as the solver's steps take it, in the window's precision; None = not made yet."""
 
 
 def empty_window(
@@ -109,7 +112,7 @@ def empty_window(
     none = np.zeros(frames, np.float32)
     own = CameraArrays(*(np.array(a) for a in cameras))
     up = np.eye(3, dtype=np.float32)
-    return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, own, up, np.float32(slow), prior, head)
+    return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, own, up, np.float32(slow), prior, head, None)
 
 
 def append(window: Window, uv: Array, information: Array, delay: Array, share: Array, u: Array) -> Window:

@@ -76,7 +76,7 @@ class FitterNode(LifecycleNode):
             for notice in setup.notices:
                 self.get_logger().warning(notice)
             inputs = KeypointInputs(self, setup, self.diagnostics)
-            self.get_logger().info(f"Compiling for {len(setup.cameras)} cameras, {len(setup.keypoint_set)} keypoints, {setup.config.window.frames} frames.")
+            self.get_logger().info(f"Compiling for {len(setup.cameras)} cameras, {len(setup.keypoint_set)} keypoints.")
             pipeline = self._factory(setup)
             pipeline.compile()
             outputs = FitterOutputs(self, setup, self.settings, self.diagnostics)

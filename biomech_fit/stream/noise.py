@@ -8,10 +8,13 @@ one by one.
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from biomech_fit.config.fit import NoiseConfig
+from biomech_fit.stream.between import between_frames
 
 MEMORY_FRAMES = 120
 LEARN_EVERY = 10
@@ -26,8 +29,29 @@ MIN_FACTOR, MAX_FACTOR = 0.25, 6.0
 MAX_CORRELATION = 0.95
 
 
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """Standard deviations of C cameras' K keypoints as factors of the configured one, and how long errors last."""
+
+    overall: float
+    by_camera: np.ndarray
+    """(C,)"""
+    by_keypoint: np.ndarray
+    """(K,)"""
+    knots: np.ndarray
+    """(B,) confidences at which the law is known."""
+    by_confidence: np.ndarray
+    """(B,)"""
+    correlation_time_s: float
+
+    def sigma_px(self, confidence: np.ndarray, configured_px: float) -> np.ndarray:
+        """(..., C, K) px per axis for confidences (..., C, K); meaningless where the confidence is 0."""
+        factor = self.overall * self.by_camera[:, None] * self.by_keypoint * np.interp(confidence, self.knots, self.by_confidence)
+        return configured_px * np.clip(factor, MIN_FACTOR, MAX_FACTOR)
+
+
 class DetectorNoise:
-    """Standard deviations (px per axis) of C cameras' K keypoints, and the correlation time of their errors."""
+    """The noise of C cameras' K keypoints as far as it is known, frame by frame."""
 
     def __init__(self, config: NoiseConfig, cameras: int, keypoints: int):
         self._config, self._shape = config, (cameras, keypoints)
@@ -36,24 +60,19 @@ class DetectorNoise:
     def forget(self) -> None:
         """Back to the configured values."""
         cameras, keypoints = self._shape
-        self.overall = 1.0
-        self.by_camera, self.by_keypoint = np.ones(cameras), np.ones(keypoints)
-        self._edges = np.linspace(0, 1, BINS + 1)
-        self._knots = 0.5 * (self._edges[1:] + self._edges[:-1])
-        self.by_confidence = self._configured(self._knots)
-        self.correlation_time_s = self._config.correlation_time_s
+        edges = np.linspace(0, 1, BINS + 1)
+        knots = 0.5 * (edges[1:] + edges[:-1])
+        law = _configured(self._config, knots)
+        self.model = NoiseModel(1.0, np.ones(cameras), np.ones(keypoints), knots, law, self._config.correlation_time_s)
         self._errors: deque[np.ndarray] = deque(maxlen=MEMORY_FRAMES)
         self._confidence: deque[np.ndarray] = deque(maxlen=MEMORY_FRAMES)
         self._stamps: deque[int] = deque(maxlen=MEMORY_FRAMES)
         self._since = 0
-
-    def _configured(self, confidence: np.ndarray) -> np.ndarray:
-        return np.maximum(confidence, 1e-3) ** (-0.5 * self._config.confidence_power)
+        self._learning: Future[NoiseModel | None] | None = None
 
     def sigma_px(self, confidence: np.ndarray) -> np.ndarray:
         """(C, K) px for confidences (C, K); meaningless where the confidence is 0."""
-        factor = self.overall * self.by_camera[:, None] * self.by_keypoint * np.interp(confidence, self._knots, self.by_confidence)
-        return self._config.pixel_sigma_px * np.clip(factor, MIN_FACTOR, MAX_FACTOR)
+        return self.model.sigma_px(confidence, self._config.pixel_sigma_px)
 
     def information(self, confidence: np.ndarray) -> np.ndarray:
         """(C, K) 1/px^2; 0 where the confidence is."""
@@ -61,79 +80,90 @@ class DetectorNoise:
 
     def share(self, step_s: float) -> float:
         """How many independent frames one counts as, when frames are `step_s` apart: (1 - rho) / (1 + rho), rho = exp(-step / correlation time)."""
-        if self.correlation_time_s <= 0:
+        if self.model.correlation_time_s <= 0:
             return 1.0
-        rho = np.exp(-step_s / self.correlation_time_s)
+        rho = np.exp(-step_s / self.model.correlation_time_s)
         return float((1 - rho) / (1 + rho))
 
     def observe(self, stamp_ns: int, error_px: np.ndarray, confidence: np.ndarray) -> None:
-        """Residuals (C, K, 2) px of a smoothed frame whose detections had these confidences (C, K), 0 = missing."""
+        """Residuals (C, K, 2) px of a smoothed frame whose detections had these confidences (C, K), 0 = missing.
+
+        What is learned from them is computed between frames and holds from the next but one on, so that a run does not depend on the machine's speed.
+        """
         if not self._config.learn:
             return
+        if self._learning is not None:
+            self.model, self._learning = self._learning.result() or self.model, None
         self._errors.append(np.where((confidence > 0)[..., None], error_px, np.nan).astype(np.float32))
         self._confidence.append(confidence.astype(np.float32))
         self._stamps.append(stamp_ns)
         self._since += 1
         if self._since >= LEARN_EVERY and len(self._errors) >= 2 * LEARN_EVERY:
             self._since = 0
-            self._learn()
+            self._learning = between_frames(_learn, self._config, list(self._errors), list(self._confidence), list(self._stamps))
 
-    def _learn(self) -> None:
-        errors, confidence = np.stack(self._errors), np.stack(self._confidence)
-        length = np.linalg.norm(errors, axis=-1)
-        seen = np.isfinite(length)
-        if seen.sum() < 2 * BINS:
-            return
-        flat = length[seen] / (RAYLEIGH_MEDIAN * self._config.pixel_sigma_px)
-        certain = confidence[seen]
-        # Confidence first: edges at its quantiles, ratios against the configured law, made monotone.
-        edges = np.unique(np.quantile(certain, np.linspace(0, 1, BINS + 1)))
-        if len(edges) > 2:
-            which = np.clip(np.searchsorted(edges, certain, side="right") - 1, 0, len(edges) - 2)
-            counts = np.bincount(which, minlength=len(edges) - 1)
-            found = np.array([np.median(flat[which == i]) if counts[i] else np.nan for i in range(len(counts))])
-            kept = counts > 0
-            knots = np.array([np.median(certain[which == i]) if counts[i] else np.nan for i in range(len(counts))])[kept]
-            base = self._configured(knots)
-            centre = np.median(flat)
-            weight = counts[kept] / (counts[kept] + PRIOR_COUNT["confidence"])
-            level = np.exp(weight * np.log(np.maximum(found[kept], 1e-3) / centre) + (1 - weight) * np.log(base / np.median(base)))
-            self._knots, self.by_confidence = knots, _falling(level, counts[kept])
-        else:
-            self._knots, self.by_confidence = edges[:1], np.ones(1)
-        ratio = np.where(seen, length, np.nan) / (RAYLEIGH_MEDIAN * self._config.pixel_sigma_px * np.interp(confidence, self._knots, self.by_confidence))
-        self.overall = _shrunk(np.nanmedian(ratio), int(seen.sum()), PRIOR_COUNT["all"])
-        ratio = ratio / self.overall
-        self.by_camera = _groups(np.moveaxis(ratio, 1, 0), PRIOR_COUNT["camera"])
-        self.by_keypoint = _groups(np.moveaxis(ratio / self.by_camera[:, None], 2, 0), PRIOR_COUNT["keypoint"])
-        self._learn_correlation(errors, confidence)
 
-    def _learn_correlation(self, errors: np.ndarray, confidence: np.ndarray) -> None:
-        """From one frame to the next, of what is left when each keypoint's mean error in each camera is taken away."""
-        step = np.diff(np.array(self._stamps)) * 1e-9
-        usual = float(np.median(step))
-        pairs = np.abs(step - usual) < 0.3 * usual
-        if not pairs.any() or usual <= 0:
-            return
-        sigma = np.stack([self.sigma_px(c) for c in confidence])[..., None]
-        whitened = errors / sigma
-        good = np.linalg.norm(whitened, axis=-1) < 3.5
-        whitened = np.where(good[..., None], whitened, np.nan)
-        count = np.maximum(good.sum(0), 1)[..., None]
-        whitened = whitened - np.nansum(whitened, 0) / count
-        before, after = whitened[:-1][pairs], whitened[1:][pairs]
-        product, square = before * after, 0.5 * (before**2 + after**2)
-        total = np.nansum(np.where(np.isfinite(product), square, np.nan))
-        if total <= 0:
-            return
-        # Taking the mean away from n frames lowers the correlation by about (1 + rho) / ((1 - rho) n).
-        rho = float(np.nansum(product) / total)
-        n = len(errors)
-        rho = float(np.clip(rho + (1 + rho) / max(1 - rho, 0.05) / n, 0.0, MAX_CORRELATION))
-        weight = n / (n + 30.0)
-        prior = np.exp(-usual / self._config.correlation_time_s) if self._config.correlation_time_s > 0 else 0.0
-        rho = weight * rho + (1 - weight) * prior
-        self.correlation_time_s = float(-usual / np.log(rho)) if rho > 1e-3 else 0.0
+def _configured(config: NoiseConfig, confidence: np.ndarray) -> np.ndarray:
+    return np.maximum(confidence, 1e-3) ** (-0.5 * config.confidence_power)
+
+
+def _learn(config: NoiseConfig, errors: list[np.ndarray], confidences: list[np.ndarray], stamps: list[int]) -> NoiseModel | None:
+    """From T frames' residuals (C, K, 2) px, NaN = missing, and confidences (C, K). None where there are too few."""
+    every, confidence = np.stack(errors), np.stack(confidences)
+    length = np.sqrt(every[..., 0] ** 2 + every[..., 1] ** 2)
+    seen = np.isfinite(length)
+    if seen.sum() < 2 * BINS:
+        return None
+    flat = length[seen] / np.float32(RAYLEIGH_MEDIAN * config.pixel_sigma_px)
+    certain = confidence[seen]
+    # Confidence first: edges at its quantiles, ratios against the configured law, made monotone.
+    edges = np.unique(np.quantile(certain, np.linspace(0, 1, BINS + 1)))
+    if len(edges) > 2:
+        which = np.clip(np.searchsorted(edges, certain, side="right") - 1, 0, len(edges) - 2)
+        counts = np.bincount(which, minlength=len(edges) - 1)
+        found = np.array([np.median(flat[which == i]) if counts[i] else np.nan for i in range(len(counts))])
+        kept = counts > 0
+        knots = np.array([np.median(certain[which == i]) if counts[i] else np.nan for i in range(len(counts))])[kept]
+        base = _configured(config, knots)
+        centre = np.median(flat)
+        weight = counts[kept] / (counts[kept] + PRIOR_COUNT["confidence"])
+        level = np.exp(weight * np.log(np.maximum(found[kept], 1e-3) / centre) + (1 - weight) * np.log(base / np.median(base)))
+        law = _falling(level, counts[kept])
+    else:
+        knots, law = edges[:1], np.ones(1)
+    ratio = length / (RAYLEIGH_MEDIAN * config.pixel_sigma_px * np.interp(confidence, knots, law)).astype(np.float32)
+    overall = _shrunk(float(np.median(ratio[seen])), int(seen.sum()), PRIOR_COUNT["all"])
+    ratio = ratio / overall
+    by_camera = _groups(np.moveaxis(ratio, 1, 0), PRIOR_COUNT["camera"])
+    by_keypoint = _groups(np.moveaxis(ratio / by_camera[:, None].astype(np.float32), 2, 0), PRIOR_COUNT["keypoint"])
+    model = NoiseModel(overall, by_camera, by_keypoint, knots, law, config.correlation_time_s)
+    return replace(model, correlation_time_s=_correlation_time_s(model, config, every, confidence, np.array(stamps)))
+
+
+def _correlation_time_s(model: NoiseModel, config: NoiseConfig, errors: np.ndarray, confidence: np.ndarray, stamps: np.ndarray) -> float:
+    """From one frame to the next, of what is left when each keypoint's mean error in each camera is taken away."""
+    step = np.diff(stamps) * 1e-9
+    usual = float(np.median(step))
+    pairs = np.abs(step - usual) < 0.3 * usual
+    if not pairs.any() or usual <= 0:
+        return config.correlation_time_s
+    whitened = errors / model.sigma_px(confidence, config.pixel_sigma_px).astype(np.float32)[..., None]
+    good = whitened[..., 0] ** 2 + whitened[..., 1] ** 2 < 3.5**2
+    whitened = np.where(good[..., None], whitened, 0.0)
+    whitened -= whitened.sum(0) / np.maximum(good.sum(0), 1)[..., None].astype(np.float32)
+    both = (good[:-1] & good[1:])[pairs][..., None]
+    before, after = whitened[:-1][pairs], whitened[1:][pairs]
+    total = float(np.sum(0.5 * (before**2 + after**2) * both))
+    if total <= 0:
+        return config.correlation_time_s
+    # Taking the mean away from n frames lowers the correlation by about (1 + rho) / ((1 - rho) n).
+    rho = float(np.sum(before * after * both)) / total
+    n = len(errors)
+    rho = float(np.clip(rho + (1 + rho) / max(1 - rho, 0.05) / n, 0.0, MAX_CORRELATION))
+    weight = n / (n + 30.0)
+    prior = np.exp(-usual / config.correlation_time_s) if config.correlation_time_s > 0 else 0.0
+    rho = weight * rho + (1 - weight) * prior
+    return float(-usual / np.log(rho)) if rho > 1e-3 else 0.0
 
 
 def _shrunk(ratio: float, count: int, prior: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,14 +16,17 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.contact import ContactNoise
 from biomech_fit.core.gauge import Placement, rig_gauge, rig_placement
 from biomech_fit.core.initial import PoseStarter
+from biomech_fit.core.linear import SlowShare
 from biomech_fit.core.projection import camera_arrays, lens_flags
 from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.result import Result
-from biomech_fit.core.solver import SolverOptions, WindowSolver
+from biomech_fit.core.solver import Frame, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
 from biomech_fit.core.window import ORDER, Head, SlowPrior, Window, empty_window
+from biomech_fit.core.window_costs import SolverOptions
 from biomech_fit.stream.association import Views
+from biomech_fit.stream.between import between_frames
 from biomech_fit.stream.noise import DetectorNoise
 
 KNOT_SPACING_S = 1 / 30
@@ -32,6 +35,10 @@ GROWING_ITERATIONS = 2
 """Gauss-Newton steps per frame until the window is full: the slow states still move."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
+SLOW_STEP_S = 0.045
+"""Once the window is full and the start is over, the slow states move no more often than this; on frames between they are held."""
+JITTER_PLACES = 0.05
+"""A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
 START_HOLD, START_HOLD_S = 25.0, 1.0
 """Information of the cameras' prior is this many times larger in the first second of a rig that has seen nobody yet."""
 CONTACT_MEMORY_S = 0.15
@@ -58,10 +65,14 @@ class SlowEstimate:
     """(M, M)"""
 
 
+def window_frames(config: FitConfig, frame_rate_hz: float) -> int:
+    """Frames in the window. Longer ones give no better result: what leaves the window goes on to speak as a prior."""
+    return max(config.window.frames, round(config.window.lag_s * frame_rate_hz) + 4)
+
+
 def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera], has_feet: bool, backend: str) -> SolverOptions:
     """Sizes and constants for a rig at a frame rate."""
-    lag = round(config.window.lag_s * frame_rate_hz)
-    frames = max(config.window.frames, lag + 4)
+    frames = window_frames(config, frame_rate_hz)
     spacing = max(KNOT_SPACING_S, 1 / frame_rate_hz)
     per_interval = max(1, int(np.ceil(spacing * frame_rate_hz - 1e-6)))
     intervals = max(int(np.ceil(frames / (spacing * frame_rate_hz) - 1e-6)), 3)
@@ -105,6 +116,7 @@ class PersonTracker:
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
+        self._shifting: Future[Window] | None = None
         self._forget_moves()
         self._placement: Placement | None = None
         self._prior = self._static_prior()
@@ -216,8 +228,10 @@ class PersonTracker:
         slow[pose], covariance[pose], covariance[:, pose] = 0.0, 0.0, 0.0
         covariance[pose, pose] = 1 / own
         self.slow = SlowEstimate(slow, covariance)
+        self._join()
         if self.window is None:
             return
+        self._share = None
         window, split = self.window, ORDER * self.body.mj_model.nv
         head = _without(window.head, split + pose, own, before[pose])
         information, state = np.array(window.observed.information), np.array(window.slow)
@@ -226,7 +240,7 @@ class PersonTracker:
             arrays = type(window.cameras)(*(np.array(a) for a in camera_arrays(self.cameras)))
         prior = self._prior if self._cameras_released else self._held_prior()
         observed = window.observed._replace(information=information)
-        self.window = window._replace(cameras=arrays, slow=state, prior=_float32(prior), head=head, observed=observed)
+        self.window = window._replace(cameras=arrays, slow=state, prior=_float32(prior), head=head, rounded=None, observed=observed)
         for _, uv, points in self._pixels:
             uv[c] = camera.project(points)
 
@@ -247,7 +261,10 @@ class PersonTracker:
 
     def drop(self) -> None:
         """Drop the pose, keep the slow states for the next start."""
+        self._join()
         self.window: Window | None = None
+        self._share: SlowShare | None = None
+        self._slow_ns = 0
         self._seen: deque[Seen | None] = deque([None] * self.options.frames, maxlen=self.options.frames)
         self._views: deque[Views] = deque(maxlen=self.options.frames)
         self._pixels: list[tuple[int, np.ndarray, np.ndarray]] = []
@@ -319,11 +336,10 @@ class PersonTracker:
         """Take one frame; returns the causal and the smoothed estimate (None before the lag is filled) and the solver's arrays."""
         assert self.window is not None
         with jax.default_device(self._device):
-            u = (stamp_ns - self._start_ns) / self._spacing_ns
-            while u >= self.options.knots - 3:
+            self._join()
+            while self._place(stamp_ns) >= self.options.knots - 3:
                 self.window = self.solver.shift(self.window)
                 self._start_ns += round(self._spacing_ns)
-                u = (stamp_ns - self._start_ns) / self._spacing_ns
             used = views.confidence > 0
             information, share = self.noise.information(views.confidence), self.noise.share(self._step_s())
             if iterations is None:
@@ -334,33 +350,45 @@ class PersonTracker:
             self._views.append(views)
             self.frames += 1
             late = self.options.frames - 1 - self.lag_frames
-            self.window, result = self._advance(np.where(used[..., None], views.xy, 0.0), information, delay_s, share, u, late, iterations, widen)
+            frame = _frame(np.where(used[..., None], views.xy, 0.0), information, delay_s, share, self._place(stamp_ns), late)
+            settled = iterations == 1 and self.frames > max(self.options.frames, START_HOLD_S * self._frame_rate_hz)
+            if settled and self._share is not None and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
+                result = self._advance_held(frame)
+            else:
+                result, self._slow_ns = self._advance(frame, iterations, widen), stamp_ns
         if not (np.isfinite(result.frames.x).all() and np.isfinite(result.slow).all()):
             # The slow states are kept as they were before this frame.
             self.drop()
             return None, None, result
-        self.slow, self._floor_known = SlowEstimate(np.asarray(result.slow, float), np.asarray(result.slow_covariance, float)), True
+        if self._slow_ns == stamp_ns:
+            assert self._share is not None
+            self.slow, self._floor_known = SlowEstimate(np.asarray(result.slow, float), np.asarray(self._share.slow, float)), True
+        lagged = self._seen[late]
+        if lagged is not None and lagged.stamp_ns < self._start_ns:
+            lagged = None
+        self._shift_ahead(stamp_ns)
         self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
-        if (seen := self._seen[late]) is not None and seen.stamp_ns >= self._start_ns:
+        if lagged is not None:
             settled = self._views[-1 - self.lag_frames]
-            self.noise.observe(seen.stamp_ns, settled.xy - result.frames.uv[1], settled.confidence)
+            self.noise.observe(lagged.stamp_ns, settled.xy - result.frames.uv[1], settled.confidence)
         newest = self._estimate(result, 0, self._seen[-1], stamp_ns)
         assert newest is not None
-        return newest, self._estimate(result, 1, self._seen[late], stamp_ns), result
+        return newest, self._estimate(result, 1, lagged, stamp_ns), result
 
     def rest(self) -> list[PoseEstimate]:
         """Smoothed estimates of the frames that are still within the lag; at the end of a recording or a track."""
         if self.window is None:
             return []
+        self._join()
         out = []
         newest_ns = self._seen[-1].stamp_ns if self._seen[-1] else 0
         cameras, k = len(self.cameras), self.layout.n_keypoints
         for slot in range(self.options.frames - self.lag_frames, self.options.frames):
             seen = self._seen[slot]
-            if seen is None:
+            if seen is None or seen.stamp_ns < self._start_ns:
                 continue
             with jax.default_device(self._device):
-                self.window, result = self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, -1.0, slot, 1, 1.0)
+                result = self._advance(_frame(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, -1.0, slot), 1, 1.0)
             estimate = self._estimate(result, 1, seen, newest_ns)
             if estimate is not None and np.isfinite(estimate.position).all():
                 out.append(estimate)
@@ -388,23 +416,56 @@ class PersonTracker:
             with jax.default_device(self._device):
                 self.solver.shift(self._empty(*pose))
 
-        with ThreadPoolExecutor(2) as pool:
-            others = [pool.submit(shift), pool.submit(find)]
+        frame = _frame(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, self.options.knots - 3.5, 0)
+
+        def held() -> None:
+            with jax.default_device(self._device):
+                self.solver.advance_held(self._empty(*pose), frame, self._no_share())
+
+        with ThreadPoolExecutor(3) as pool:
+            others = [pool.submit(task) for task in (held, shift, find)]
             with jax.default_device(self._device):
                 self.window = self._empty(*pose)
-                self._advance(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, self.options.knots - 3.5, 0, 1, 1.0)
+                self._advance(frame, 1, 1.0)
             for other in others:
                 other.result()
         self.drop()
 
     # --- small parts --------------------------------------------------------------------------------------------------------------------------------
 
-    def _advance(self, xy, information, delay_s, share: float, u: float, late: int, iterations: int, widen: float) -> tuple[Window, Result]:
-        f32 = np.float32
-        window, result = self.solver.advance(
-            self.window, f32(xy), f32(information), f32(delay_s), f32(share), f32(u), np.int32(late), np.int32(iterations), f32(widen)
-        )
-        return window, jax.device_get(result)
+    def _place(self, stamp_ns: int) -> float:
+        """In knot spacings since the window's start."""
+        return (stamp_ns - self._start_ns) / self._spacing_ns
+
+    def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
+        self.window, result, self._share = self.solver.advance(self.window, frame, np.int32(iterations), np.float32(widen))
+        return jax.device_get(result)
+
+    def _advance_held(self, frame: Frame) -> Result:
+        self.window, result = self.solver.advance_held(self.window, frame, self._share)
+        return jax.device_get(result)
+
+    def _no_share(self) -> SlowShare:
+        n, m = self.body.mj_model.nv, self.layout.size
+        return SlowShare(*(np.zeros(shape, np.float32) for shape in ((2, n, n), (2, n, m), (m, m))))
+
+    def _shift_ahead(self, stamp_ns: int) -> None:
+        """Begin to move the window on now if the next frame is expected beyond its last knot: its time is then not lost."""
+        if self._place(stamp_ns + round(self._step_s() * 1e9)) < self.options.knots - 3 - JITTER_PLACES:
+            return
+        window, device = self.window, self._device
+
+        def shift() -> Window:
+            with jax.default_device(device):
+                return self.solver.shift(window)
+
+        self._start_ns += round(self._spacing_ns)
+        self._shifting = between_frames(shift)
+
+    def _join(self) -> None:
+        """Wait for a shift that was begun ahead."""
+        if self._shifting is not None:
+            self.window, self._shifting = self._shifting.result(), None
 
     def _step_s(self) -> float:
         """Time from the frame before the newest to the newest."""
@@ -417,9 +478,13 @@ class PersonTracker:
         return Seen(stamp_ns, status, views.confidence, used, tuple(n for n in names if n not in used))
 
     def _estimate(self, result: Result, index: int, seen: Seen | None, newest_ns: int) -> PoseEstimate | None:
-        if seen is None or seen.stamp_ns < self._start_ns:
+        if seen is None:
             return None
         return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9, self._placement)
+
+
+def _frame(xy: np.ndarray, information: np.ndarray, delay_s: np.ndarray, share: float, u: float, late: int) -> Frame:
+    return Frame(np.float32(xy), np.float32(information), np.float32(delay_s), np.float32(share), np.float32(u), np.int32(late))
 
 
 def _without(head: Head, states: np.ndarray, own: np.ndarray, mean: np.ndarray) -> Head:

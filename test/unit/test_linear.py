@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biomech_fit.core.linear import ORDER, ArrowSystem, assemble_dense, solve_banded, solve_dense
+from biomech_fit.core.linear import ORDER, ArrowSystem, assemble_dense, solve_banded, solve_banded_held, solve_dense, solve_dense_held
 
 Q, N, M = 9, 4, 6
 
@@ -71,16 +71,32 @@ def test_solution_and_covariances_are_numpys(solve, decades: int) -> None:
         assert scaled_difference(solution.pose[p] / std[:, None] / std, pose / std[:, None] / std) < 2e-4
         both = wanted[p].T @ covariance[chain, slow]
         slow_std = np.sqrt(np.diag(covariance[slow, slow]))
-        np.testing.assert_allclose(solution.pose_slow[p] / std[:, None] / slow_std, both / std[:, None] / slow_std, atol=2e-4)
-    np.testing.assert_allclose(solution.slow / slow_std[:, None] / slow_std, covariance[slow, slow] / slow_std[:, None] / slow_std, atol=2e-4)
+        np.testing.assert_allclose(solution.share.pose_slow[p] / std[:, None] / slow_std, both / std[:, None] / slow_std, atol=2e-4)
+    np.testing.assert_allclose(solution.share.slow / slow_std[:, None] / slow_std, covariance[slow, slow] / slow_std[:, None] / slow_std, atol=2e-4)
 
 
 def test_banded_and_dense_agree_far_better_than_either_with_float64() -> None:
     """They solve the same float32 system with the same jitter: 1e-5 is rounding alone."""
     _, _, system = arrow(np.random.default_rng(4))
     a, b = (jax.jit(solve)(system, jnp.asarray(POSES, jnp.float32)) for solve in (solve_banded, solve_dense))
-    for one, other in zip(a, b, strict=True):
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert scaled_difference(one, np.asarray(other)) < 1e-5
+
+
+@pytest.mark.parametrize("solve, held", [(solve_banded, solve_banded_held), (solve_dense, solve_dense_held)])
+def test_with_the_slow_states_held_the_chain_is_solved_alone(solve, held) -> None:
+    """The step is that of the chain's own equations; with the share of the full solve the covariances are those of the full solve."""
+    rng = np.random.default_rng(8)
+    matrix, rhs, system = arrow(rng)
+    poses = jnp.asarray(POSES, jnp.float32)
+    full = jax.jit(solve)(system, poses)
+    found = jax.jit(held)(system, poses, full.share)
+    chain = slice(0, Q * N)
+    assert scaled_difference(np.asarray(found.step).reshape(-1), np.linalg.solve(matrix[chain, chain], rhs[chain])) < 2e-4
+    assert np.all(np.asarray(found.slow_step) == 0)
+    assert scaled_difference(found.pose, np.asarray(full.pose)) < 1e-5
+    alone = np.linalg.inv(matrix[chain, chain]).reshape(Q, N, Q, N)
+    assert scaled_difference(found.pose_alone, np.einsum("pq,qnrm,pr->pnm", POSES, alone, POSES)) < 2e-4
 
 
 def test_assemble_dense_puts_every_block_in_its_place() -> None:
@@ -101,5 +117,5 @@ def test_unknowns_that_only_jitter_speaks_for_stay_finite(solve) -> None:
         rhs=system.rhs.at[-1].set(0),
     )
     solution = jax.jit(solve)(weak, jnp.asarray(POSES, jnp.float32))
-    assert all(np.isfinite(a).all() for a in solution)
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(solution))
     assert np.abs(solution.step[-1]).max() < 1e-3

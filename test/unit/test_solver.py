@@ -16,8 +16,10 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.result import Result
-from biomech_fit.core.solver import SolverOptions, WindowSolver
+from biomech_fit.core.solver import Frame, WindowSolver
 from biomech_fit.core.window import SlowPrior, Window, append, empty_window, poses_at
+from biomech_fit.core.window_costs import SolverOptions
+from biomech_fit.core.window_readout import read_out
 
 FOREVER_S = 1e12
 
@@ -85,8 +87,8 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         for i in range(count):
             while u[i] - moved >= chosen.knots - 3:
                 window, moved = sliding.shift(window), moved + 1
-            args = (uv[i], information[i], delay[i], one, jnp.asarray(u[i] - moved))
-            window, result = sliding.advance(window, *args, jnp.asarray(late), jnp.asarray(8), one)
+            frame = Frame(uv[i], information[i], delay[i], one, jnp.asarray(u[i] - moved), jnp.asarray(late))
+            window, result, share = sliding.advance(window, frame, jnp.asarray(8), one)
         assert moved == shifts and np.all(np.asarray(window.u)[np.asarray(window.valid) > 0] >= 0)
 
         whole = solver_of(body, cameras, replace(chosen, frames=count, knots=chosen.knots + shifts))
@@ -94,14 +96,15 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         for i in range(count - 1):
             batch = append(batch, uv[i], information[i], delay[i], one, jnp.asarray(u[i]))
         slot = jnp.asarray(late + count - chosen.frames)
-        _, best = whole.advance(batch, uv[-1], information[-1], delay[-1], one, jnp.asarray(u[-1]), slot, jnp.asarray(40), one)
+        frame = Frame(uv[-1], information[-1], delay[-1], one, jnp.asarray(u[-1]), slot)
+        _, best, best_share = whole.advance(batch, frame, jnp.asarray(40), one)
     for name in ("x", "velocity", "keypoints", "joint_centres"):
         np.testing.assert_allclose(getattr(result.frames, name), getattr(best.frames, name), atol=1e-6)
     np.testing.assert_allclose(result.slow, best.slow, atol=1e-7)
     for found, wanted in (
         (result.frames.covariance, best.frames.covariance),
         (result.frames.keypoint_covariance, best.frames.keypoint_covariance),
-        (result.slow_covariance, best.slow_covariance),
+        (share.slow, best_share.slow),
     ):
         np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(np.asarray(wanted)).max())
 
@@ -129,14 +132,14 @@ def test_the_normal_equations_are_the_derivatives_of_the_cost() -> None:
         window = window._replace(observed=window.observed._replace(information=rng.uniform(0.1, 1, (4, 3, 4)), share=np.ones(4)))
         window = converted(window, jnp.float64)
         x, _ = poses_at(window)
-        predicted = solver._readout(window, jnp.asarray(1), _nothing(solver, 2)).uv  # frames 3 and 1
+        predicted = read_out(solver.costs, window, jnp.asarray(1), _nothing(solver, 2)).uv  # frames 3 and 1
         assert np.isfinite(predicted).all() and x.shape == (4, n)
 
         @jax.jit
         def normal(z, uv):
             w = window._replace(control=z[: knots * n].reshape(knots, n), slow=z[knots * n :], observed=window.observed._replace(uv=uv))
-            lin = solver._linearise(w, jnp.asarray(1.0))
-            system = solver._on_control_points(w, lin)
+            lin = solver.costs.linearise(w, jnp.asarray(1.0))
+            system = solver.costs.on_control_points(w, lin)
             return lin.cost, jnp.concatenate([system.rhs.reshape(-1), lin.corner_rhs]), _dense(system)
 
         z = np.concatenate([control.reshape(-1), slow])
@@ -170,14 +173,14 @@ def test_keypoint_covariances_are_carried_over() -> None:
             window = empty_window(5, 4, z[:n], np.eye(3), camera_arrays(cameras, jnp.float64), 4, prior_of(solver), z[n:])
             window = converted(window._replace(u=np.array([0.1, 0.6, 1.2, 1.9])), jnp.float64)
             window = window._replace(control=jnp.tile(jnp.asarray(z[:n]), (5, 1)), slow=jnp.asarray(z[n:]))
-            return solver._readout(window, jnp.asarray(1), solution)
+            return read_out(solver.costs, window, jnp.asarray(1), solution)
 
         root = 0.01 * rng.standard_normal((n + m, n + m))
         joint = root @ root.T
         two = (jnp.asarray(np.stack([part, part])) for part in (joint[:n, :n], joint[:n, n:]))
         nothing = _nothing(solver, 2)
         pose, pose_slow = two
-        got = np.asarray(keypoints(z, nothing._replace(pose=pose, pose_slow=pose_slow, slow=jnp.asarray(joint[n:, n:]))).keypoint_covariance)
+        got = np.asarray(keypoints(z, nothing._replace(pose_alone=pose, share=linear.SlowShare(0 * pose, pose_slow, jnp.asarray(joint[n:, n:])))).keypoint_covariance)
         slope = central(lambda v: np.asarray(keypoints(v, nothing).keypoints[0]).reshape(-1), z)
     slope = slope.reshape(4, 3, n + m)
     np.testing.assert_allclose(got[0], slope @ joint @ np.swapaxes(slope, 1, 2), rtol=1e-5, atol=1e-9)
@@ -189,14 +192,15 @@ def _dense(system: linear.ArrowSystem) -> jax.Array:
 
 
 def _nothing(solver: WindowSolver, frames: int) -> linear.ArrowSolution:
-    n, m, q = solver.kinematics.n_coordinates, solver.layout.size, solver.options.knots
+    n, m, q = solver.costs.kinematics.n_coordinates, solver.layout.size, solver.options.knots
     zeros = jnp.zeros
-    return linear.ArrowSolution(zeros((q, n)), zeros(m), zeros((frames, n, n)), zeros((m, m)), zeros((frames, n, m)))
+    share = linear.SlowShare(zeros((frames, n, n)), zeros((frames, n, m)), zeros((m, m)))
+    return linear.ArrowSolution(zeros((q, n)), zeros(m), zeros((frames, n, n)), share)
 
 
 def _pixels(solver: WindowSolver, window: Window, slot: int) -> jax.Array:
     """(C, K, 2) what the solver predicts for a slot."""
-    return solver._readout(window, jnp.asarray(slot), _nothing(solver, 2)).uv[1]
+    return read_out(solver.costs, window, jnp.asarray(slot), _nothing(solver, 2)).uv[1]
 
 
 # --- what it does ---------------------------------------------------------------------------------------------------------------------------------------
@@ -230,8 +234,8 @@ class Scene:
             while u - moved >= 5:
                 window, moved = solver.shift(window), moved + 1
             steps, wide = (20, widen) if i == 0 else (3, 1.0)
-            frame = (f32(uv[i]), f32(information[i]), f32(np.zeros(c)), f32(1))
-            window, result = solver.advance(window, *frame, f32(u - moved), np.int32(9), np.int32(steps), f32(wide))
+            frame = Frame(f32(uv[i]), f32(information[i]), f32(np.zeros(c)), f32(1), f32(u - moved), np.int32(9))
+            window, result, _ = solver.advance(window, frame, np.int32(steps), f32(wide))
             results.append(jax.device_get(result))
         return window, results
 
@@ -278,8 +282,8 @@ def test_the_window_is_only_solved_again_when_no_frame_comes(scene: Scene, robus
     window, _ = scene.run(robust, scene.uv, np.full(scene.uv.shape[:-1], 1 / 16), scene.path[0])
     before = jax.device_get(window)
     f32, (c, k) = np.float32, scene.uv.shape[1:3]
-    nothing = (np.full((c, k, 2), 9, f32), np.ones((c, k), f32), np.zeros(c, f32), f32(1))
-    again, result = robust.advance(window, *nothing, f32(-1), np.int32(4), np.int32(1), f32(1))
+    nothing = Frame(np.full((c, k, 2), 9, f32), np.ones((c, k), f32), np.zeros(c, f32), f32(1), f32(-1), np.int32(4))
+    again, result, _ = robust.advance(window, nothing, np.int32(1), f32(1))
     np.testing.assert_array_equal(again.u, before.u)
     for new, old in zip(again.observed, before.observed, strict=True):
         np.testing.assert_array_equal(new, old)
@@ -307,8 +311,8 @@ def test_the_dense_solver_fits_in(scene: Scene, robust: WindowSolver) -> None:
     dense = solver_of(scene.body, scene.cameras, replace(robust.options, linear_solver="dense"))
     window = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, 7, prior_of(dense), np.zeros(dense.layout.size))
     f32 = np.float32
-    frame = (f32(scene.uv[0]), f32(np.ones((4, 7))), f32(np.zeros(4)), f32(1), f32(4.5), np.int32(9), np.int32(1), f32(1))
-    shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), jax.eval_shape(s._advance, window, *frame)) for s in (robust, dense)]
+    frame = Frame(f32(scene.uv[0]), f32(np.ones((4, 7))), f32(np.zeros(4)), f32(1), f32(4.5), np.int32(9))
+    shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), jax.eval_shape(s._advance, window, frame, np.int32(1), f32(1))) for s in (robust, dense)]
     assert shapes[0] == shapes[1]
 
 

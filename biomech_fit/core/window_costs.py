@@ -1,0 +1,271 @@
+"""Every cost of the window as normal equations: observations, contact, motion, ranges, priors and what left the window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from biomech_fit.core import spline
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.contact import ContactNoise, contact
+from biomech_fit.core.kinematics import Keypoints, Kinematics
+from biomech_fit.core.linear import ORDER, ArrowSystem
+from biomech_fit.core.motion import ChainTerms, motion_prior, pose_terms
+from biomech_fit.core.projection import CameraArrays
+from biomech_fit.core.residuals import CAMERA_STATES, corrected_cameras, make_lens, reprojection
+from biomech_fit.core.robust import KERNELS
+from biomech_fit.core.window import SlowLayout, Window
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """Static choices and constants of a solver."""
+
+    frames: int = 34
+    """Frame slots: the most frames that lie on the window's spline."""
+    knots: int = 19
+    """Control points; knots - 3 intervals."""
+    spacing_s: float = 1 / 30
+    leaving_frames: int = 4
+    """The most frames of one interval."""
+    refine_cameras: bool = True
+    robust_clock: bool = False
+    """Clock offsets have a heavy-tailed (Cauchy) prior: most cameras are on time, and one may be far off."""
+    contact: ContactNoise | None = None
+    """Feet rest on the floor; None = nothing is assumed."""
+    contact_samples: float = 1 / 3
+    """How many independent samples of contact one frame stands for."""
+    kernel: str = "geman_mcclure"
+    kernel_scale: float = 4.0
+    jerk_scale: float = 1.0
+    acceleration_scale: float = 1.0
+    pose_std_factor: float = 1.0
+    limit_std: float = 0.05
+    damping: float = 1e-4
+    memory_s: float = 120.0
+    """What left the window is forgotten with this time constant."""
+    linear_solver: str = "banded"
+    has_distortion: bool = True
+    has_fisheye: bool = False
+
+
+class Linearisation(NamedTuple):
+    """Observations' normal equations in T poses and the slow states."""
+
+    cost: Array
+    diagonal: Array
+    """(T, N, N)"""
+    cross: tuple[Array, ...]
+    """Parts of the slow states by poses: scales (T, S, N), offsets (T, 3, K, N), cameras (T, 7 C, N), floor (T, FLOOR_STATES, N)."""
+    corner: Array
+    """(M, M)"""
+    rhs: Array
+    """(T, N)"""
+    corner_rhs: Array
+    """(M,)"""
+    rate: Array | None = None
+    """(T, N, N) in the poses' derivative by u."""
+    rate_rhs: Array | None = None
+    """(T, N)"""
+
+
+class WindowCosts:
+    """The costs for one body model, number of cameras and keypoint set, ready to be traced by jit."""
+
+    def __init__(self, body: BodyModel, n_cameras: int, options: SolverOptions):
+        if np.any(body.keypoint_body < 0):
+            raise ValueError("the solver takes only keypoints that the body model has")
+        self.body, self.options = body, options
+        self.kinematics = Kinematics(body)
+        self.layout = SlowLayout(len(body.scale_names), len(body.keypoint_names), n_cameras if options.refine_cameras else 0, options.contact is not None)
+        if self.layout.has_floor and not body.foot_points:
+            raise ValueError("a model without sole points cannot stand on a floor")
+        self._kernel = KERNELS[options.kernel]
+        self.lens = make_lens(options.has_distortion, options.has_fisheye)
+        rows = _row_order(body)
+        self.jerk_std = jnp.asarray(body.jerk_std[rows] * options.jerk_scale, jnp.float32)
+        self.acceleration_std = jnp.asarray(body.acceleration_std[rows] * options.acceleration_scale, jnp.float32)
+        self._pose_mean = jnp.asarray(body.pose_mean, jnp.float32)
+        self._pose_std = jnp.asarray(np.where(np.isfinite(body.pose_std), body.pose_std * options.pose_std_factor, 1e6), jnp.float32)
+        self._lower, self._upper = (jnp.asarray(np.clip(a, -1e6, 1e6), jnp.float32) for a in (body.lower, body.upper))
+        self.keypoint_local = np.asarray(body.keypoint_position, np.float32)
+        self._sole_body = np.array([b for b, _ in body.foot_points.values()], np.int32)
+        self._sole_local = np.array([p for _, p in body.foot_points.values()], np.float32)
+
+    def linearise(self, window: Window, widen: Array) -> Linearisation:
+        """Observations' information on the frames' poses and the slow states at the current estimate."""
+        layout, body = self.layout, self.body
+        scales, offsets, cameras, clock = self.unpack(window)
+        value, slope = spline.basis(window.u, window.control.shape[0])
+        poses = self.kinematics.poses(value @ window.control, window.reference, scales)
+        keypoints = self.kinematics.keypoints(poses, scales, body.keypoint_body, self.keypoint_local, offsets)
+        velocity = self.keypoint_velocity(keypoints, slope @ window.control)
+        observed = window.observed._replace(information=window.observed.information * window.valid[:, None, None])
+        point, camera, _, cost = reprojection(
+            keypoints.position, velocity, cameras, self.lens, clock, observed, self._kernel, self.options.kernel_scale * widen
+        )
+        frames, k = keypoints.position.shape[:2]
+        k3, n, s = 3 * k, self.kinematics.n_coordinates, layout.n_scales
+        # Components before keypoints, as the residuals and the kinematics make them.
+        by_pose, by_scale = jnp.swapaxes(keypoints.by_pose, 1, 2), jnp.swapaxes(keypoints.by_scale, 1, 2)
+        turn, matrix, vector = (jnp.moveaxis(a, 1, -1) for a in (keypoints.by_offset, point.matrix, point.vector))
+        weighted, weighted_scale = _apply(matrix, by_pose), _apply(matrix, by_scale)
+        flat, flat_scale = by_pose.reshape(frames, k3, n), by_scale.reshape(frames, k3, s)
+        turned = jnp.swapaxes(turn, 1, 2)
+        offset_matrix = jnp.sum(_sandwich(turn, matrix), 0)
+        gradient = vector.reshape(frames, 1, k3)
+        cross = [jnp.swapaxes(flat_scale, 1, 2) @ weighted.reshape(frames, k3, n), _apply(turned, weighted)]
+        corner = jnp.zeros((layout.size, layout.size), window.slow.dtype)
+        whole = (frames * k3, s)
+        corner = corner.at[layout.scales, layout.scales].set(flat_scale.reshape(whole).T @ weighted_scale.reshape(whole))
+        scale_offset = _total(_apply(turned, weighted_scale)).transpose(2, 1, 0).reshape(s, k3)
+        corner = _both(corner, layout.scales, layout.offsets, scale_offset)
+        corner = corner.at[layout.offsets, layout.offsets].set(_block_diagonal(offset_matrix.transpose(2, 0, 1)))
+        corner_rhs = [jnp.squeeze(gradient @ flat_scale, 1).sum(0), jnp.sum(turn * vector[:, :, None], (0, 1)).T.reshape(-1)]
+        if layout.n_cameras:
+            states = CAMERA_STATES * layout.n_cameras
+            coupling = jnp.swapaxes(camera.point_coupling, -1, -2).reshape(frames, states, 3, k)
+            cross.append(coupling.reshape(frames, states, k3) @ flat)
+            camera_scale = _total(coupling.reshape(frames, states, k3) @ flat_scale)
+            camera_offset = jnp.sum(coupling[:, :, :, None] * turn[:, None], (0, 2))
+            corner = _both(corner, layout.scales, layout.cameras, camera_scale.T)
+            corner = _both(corner, layout.offsets, layout.cameras, camera_offset.transpose(2, 1, 0).reshape(k3, states))
+            corner = corner.at[layout.cameras, layout.cameras].set(_block_diagonal(camera.matrix.sum(0)))
+            corner_rhs.append(camera.vector.sum(0).reshape(-1))
+        pose, rhs, rate, rate_rhs = jnp.swapaxes(flat, 1, 2) @ weighted.reshape(frames, k3, n), jnp.squeeze(gradient @ flat, 1), None, None
+        if self.options.contact is not None:
+            motion = slope @ window.control / self.options.spacing_s
+            soles = self.kinematics.keypoints(poses, scales, self._sole_body, self._sole_local, jnp.zeros((len(self._sole_body), 3), motion.dtype))
+            share = self.options.contact_samples * window.valid
+            feet = contact(soles, motion, window.up, window.slow[layout.floor], share, self.options.contact)
+            rate, rate_rhs = feet.rate / self.options.spacing_s**2, feet.rate_rhs / self.options.spacing_s
+            pose, rhs = pose + feet.joint[:, :n, :n], rhs + feet.joint_rhs[:, :n]
+            cross[0] = cross[0] + feet.joint[:, n : n + s, :n]
+            cross.append(feet.joint[:, n + s :, :n])
+            total = feet.joint.sum(0)[n:, n:]
+            corner = corner.at[layout.scales, layout.scales].add(total[:s, :s])
+            corner = _both(corner, layout.scales, layout.floor, total[:s, s:])
+            corner = corner.at[layout.floor, layout.floor].set(total[s:, s:])
+            slow_rhs = feet.joint_rhs.sum(0)[n:]
+            corner_rhs = [corner_rhs[0] + slow_rhs[:s], *corner_rhs[1:], slow_rhs[s:]]
+        return Linearisation(cost, pose, tuple(cross), corner, rhs, jnp.concatenate(corner_rhs), rate, rate_rhs)
+
+    def system(self, window: Window, lin: Linearisation, damping: Array) -> ArrowSystem:
+        """Observations, motion, ranges, pose prior, slow prior and head as one linear system for the step."""
+        observed = self.on_control_points(window, lin)
+        motion, diagonal, gradient = self.priors(window)
+        # Damping is relative to the observations alone: the motion prior's stiff modes would otherwise hold back the slow ones.
+        diagonal = diagonal + motion.diagonal + damping * jnp.diagonal(observed.diagonal, axis1=1, axis2=2)
+        deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
+        head, prior = window.head.information, self.slow_precision(window)
+        head_rhs = window.head.vector - head @ deviation
+        n = window.control.shape[1]
+        split = ORDER * n
+        blocks = head[:split, :split].reshape(ORDER, n, ORDER, n)
+        full = observed.diagonal + jax.vmap(jnp.diag)(diagonal)
+        band = observed.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling)
+        for i in range(ORDER):
+            full = full.at[i].add(blocks[i, :, i])
+            for d in range(ORDER - 1 - i):
+                band = band.at[i, d].add(blocks[i, :, i + d + 1])
+        return ArrowSystem(
+            full,
+            band,
+            observed.cross.at[:ORDER].add(head[:split, split:].reshape(ORDER, n, -1)),
+            lin.corner + prior + head[split:, split:],
+            (observed.rhs - motion.gradient - gradient).at[:ORDER].add(head_rhs[:split].reshape(ORDER, n)),
+            lin.corner_rhs + prior @ (window.prior.mean - window.slow) + head_rhs[split:],
+        )
+
+    def on_control_points(self, window: Window, lin: Linearisation) -> ArrowSystem:
+        """Spread the frames' normal equations over the control points that carry them."""
+        value, slope = spline.basis(window.u, window.control.shape[0])
+        knots, n = window.control.shape
+        parts = [(value.T @ part.reshape(len(part), -1)).reshape(knots, *part.shape[1:]) for part in lin.cross]
+        parts[1] = jnp.swapaxes(parts[1], 1, 2).reshape(knots, -1, n)
+        cross = jnp.swapaxes(jnp.concatenate(parts, 1), 1, 2)
+        rhs, matrices, carried = value.T @ lin.rhs, lin.diagonal, value
+        if lin.rate is not None:
+            rhs, matrices, carried = rhs + slope.T @ lin.rate_rhs, jnp.concatenate([matrices, lin.rate]), jnp.concatenate([value, slope])
+        flat = matrices.reshape(-1, n * n)
+        diagonal = ((carried * carried).T @ flat).reshape(knots, n, n)
+        band = []
+        for d in range(1, ORDER + 1):
+            weight = jnp.pad(carried[:, :-d] * carried[:, d:], ((0, 0), (0, d)))
+            band.append((weight.T @ flat).reshape(knots, n, n))
+        return ArrowSystem(diagonal, jnp.stack(band, 1), cross, lin.corner, rhs, lin.corner_rhs)
+
+    def priors(self, window: Window) -> tuple[ChainTerms, Array, Array]:
+        """Motion terms, and information and gradient of ranges and weak pose prior, on the control points."""
+        spacing = self.options.spacing_s
+        motion = motion_prior(window.control, spacing, self.jerk_std, self.acceleration_std)
+        terms = pose_terms(window.control, spacing, self._lower, self._upper, self.options.limit_std, self._pose_mean, self._pose_std)
+        return motion, *terms
+
+    def slow_precision(self, window: Window) -> Array:
+        """The slow states' prior information at the current estimate."""
+        precision = window.prior.precision
+        if not (self.options.robust_clock and self.layout.n_cameras):
+            return precision
+        clock = np.arange(self.layout.cameras.start + CAMERA_STATES - 1, self.layout.cameras.stop, CAMERA_STATES)
+        deviation = (window.slow - window.prior.mean)[clock]
+        own = precision[clock, clock]
+        return precision.at[clock, clock].set(own / (1 + own * deviation * deviation))
+
+    def keypoint_velocity(self, keypoints: Keypoints, slope: Array) -> Array:
+        """(T, K, 3) m/s, from the poses' derivative by u (T, N)."""
+        return jnp.squeeze(keypoints.by_pose @ (slope / self.options.spacing_s)[:, None, :, None], -1)
+
+    def unpack(self, window: Window) -> tuple[Array, Array, CameraArrays, Array]:
+        """Scales (S,), offsets (K, 3), corrected cameras and clock offsets (C,)."""
+        layout, slow = self.layout, window.slow
+        offsets = slow[layout.offsets].reshape(-1, 3)
+        if not layout.n_cameras:
+            return slow[layout.scales], offsets, window.cameras, jnp.zeros(window.cameras.focal.shape[0], slow.dtype)
+        states = slow[layout.cameras].reshape(-1, CAMERA_STATES)
+        return slow[layout.scales], offsets, corrected_cameras(window.cameras, states[:, :6]), states[:, 6]
+
+
+def _total(terms: Array) -> Array:
+    """Sum over the frames (T, ...), as a product: XLA would fuse a sum with what makes the terms, and then run over them column by column."""
+    return (jnp.ones((1, len(terms)), terms.dtype) @ terms.reshape(len(terms), -1)).reshape(terms.shape[1:])
+
+
+def _apply(matrix: Array, vectors: Array) -> Array:
+    """(T, 3, 3, K) by (T, 3, K, n), keypoint by keypoint."""
+    return jnp.stack([sum(matrix[:, a, b, :, None] * vectors[:, b] for b in range(3)) for a in range(3)], 1)
+
+
+def _sandwich(turn: Array, matrix: Array) -> Array:
+    """(T, 3, 3, K): turn^T matrix turn of each keypoint."""
+    inner = [[sum(matrix[:, a, b] * turn[:, b, j] for b in range(3)) for j in range(3)] for a in range(3)]
+    return jnp.stack([jnp.stack([sum(turn[:, a, i] * inner[a][j] for a in range(3)) for j in range(3)], 1) for i in range(3)], 1)
+
+
+def _row_order(body: BodyModel) -> np.ndarray:
+    """(N,) which named coordinate each row of the solver stands for.
+
+    The root's rows are world x, y, z and turns about the pelvis' x (forward), y (up) and z (right);
+    its names are OpenSim's: forward, up, right; tilt, list, rotation.
+    """
+    rows = np.arange(body.mj_model.nv)
+    if body.has_free_root:
+        rows[:6] = 0, 2, 1, 4, 5, 3
+    return rows
+
+
+def _both(matrix: Array, rows: slice, columns: slice, block: Array) -> Array:
+    """Set an off-diagonal block and its transpose."""
+    return matrix.at[rows, columns].set(block).at[columns, rows].set(block.T)
+
+
+def _block_diagonal(blocks: Array) -> Array:
+    """(B, n, n) to (B n, B n)."""
+    count, n, _ = blocks.shape
+    index = jnp.arange(count)
+    return jnp.zeros((count, n, count, n), blocks.dtype).at[index, :, index].set(blocks).reshape(count * n, count * n)
