@@ -88,11 +88,11 @@ class DetectorNoise:
     def observe(self, stamp_ns: int, error_px: np.ndarray, confidence: np.ndarray) -> None:
         """Residuals (C, K, 2) px of a smoothed frame whose detections had these confidences (C, K), 0 = missing.
 
-        What is learned from them is computed between frames and holds from the next but one on, so that a run does not depend on the machine's speed.
+        What is learned from them is computed in the background and holds from a set frame on, so that a run does not depend on the machine's speed.
         """
         if not self._config.learn:
             return
-        if self._learning is not None:
+        if self._learning is not None and self._since >= LEARN_EVERY // 2:
             self.model, self._learning = self._learning.result() or self.model, None
         self._errors.append(np.where((confidence > 0)[..., None], error_px, np.nan).astype(np.float32))
         self._confidence.append(confidence.astype(np.float32))

@@ -369,8 +369,8 @@ class PersonTracker:
         self._shift_ahead(stamp_ns)
         self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
         if lagged is not None:
-            settled = self._views[-1 - self.lag_frames]
-            self.noise.observe(lagged.stamp_ns, settled.xy - result.frames.uv[1], settled.confidence)
+            seen = self._views[-1 - self.lag_frames]
+            self.noise.observe(lagged.stamp_ns, seen.xy - result.frames.uv[1], seen.confidence)
         newest = self._estimate(result, 0, self._seen[-1], stamp_ns)
         assert newest is not None
         return newest, self._estimate(result, 1, lagged, stamp_ns), result
