@@ -15,8 +15,12 @@ import numpy as np
 from biomech_fit.core.foot_motion import FootSample
 
 _SEARCH_S = 0.25
-_RAMP_S = (0.04, 0.30)
-"""Bounds of the ramp; people's walks have 0.08 to 0.13 s."""
+_RAMP_S = (0.04, 0.40)
+"""Bounds of the ramp; people's walks have 0.11 to 0.16 s."""
+_USUAL_RAMP_S = 0.135
+_LEAST_GAIN = 0.2
+_NOISE = 2.0
+"""Times the noise of a velocity that residuals tell: errors of a fitted body go on for several frames."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Cue:
     share: float
     speed: Callable[[FootSample], float]
     offset: float
-    """Crossing minus event, in ramps."""
+    """Crossing minus event, in ramps, for speeds that are not smoothed."""
     weight: float
 
 
@@ -38,6 +42,8 @@ class EventModel:
     slope_shares: tuple[float, float]
     """Between these shares of the swing's speed the slope is read."""
     slope_speed: Callable[[FootSample], float]
+    rounding: float
+    """What smoothing adds to the offset: the bend at the event is rounded, by this times the square of (smoothing length / ramp)."""
     model_std: float
     """Ramps: what remains with perfect kinematics, from person to person and step to step."""
     rising: bool
@@ -56,47 +62,66 @@ def _slowest_in_space(sample: FootSample) -> float:
 
 
 LANDING = EventModel(
-    cues=(Cue(0.15, _slowest, -0.12, 1.0), Cue(0.25, _slowest, -0.26, 0.5), Cue(0.20, _middle, -0.17, 1.0)),
+    cues=(Cue(0.15, _slowest, -0.155, 1.0), Cue(0.25, _slowest, -0.26, 0.5), Cue(0.20, _middle, -0.195, 1.0)),
     slope_shares=(0.15, 0.35),
     slope_speed=_slowest,
-    model_std=0.11,
+    rounding=0.12,
+    model_std=0.1,
     rising=False,
 )
 LEAVING = EventModel(
-    cues=(Cue(0.20, _slowest, -0.06, 1.0), Cue(0.28, _slowest, 0.05, 1.0), Cue(0.30, _slowest_in_space, 0.04, 1.0)),
+    cues=(Cue(0.20, _slowest, 0.015, 1.0), Cue(0.28, _slowest, 0.105, 1.0), Cue(0.30, _slowest_in_space, 0.09, 1.0)),
     slope_shares=(0.20, 0.40),
     slope_speed=_slowest,
-    model_std=0.08,
+    rounding=-0.12,
+    model_std=0.06,
     rising=True,
 )
 
 
-def event_time(model: EventModel, samples: Sequence[FootSample], i: int, swing_speed: float) -> tuple[float, float] | None:
-    """Time and standard deviation (s), or None where too few crossings are among the samples.
+@dataclass(eq=False)
+class Ramp:
+    """A foot's ramp, learned from event to event: a single reading is as noisy as people differ."""
+
+    length_s: float = _USUAL_RAMP_S
+    readings: int = 0
+
+    def read(self, length_s: float) -> None:
+        """Takes one more reading."""
+        self.readings += 1
+        gain = max(_LEAST_GAIN, 1 / (self.readings + 1))
+        self.length_s += gain * (min(max(length_s, _RAMP_S[0]), _RAMP_S[1]) - self.length_s)
+
+
+def event_time(
+    model: EventModel, samples: Sequence[FootSample], i: int, swing_speed: float, smoothing_s: float, ramp: Ramp
+) -> tuple[float, float] | None:
+    """Time and standard deviation (s); None where no crossing is among the samples.
 
     Args:
         model: LANDING or LEAVING.
         samples: the foot's instants in order of time.
         i: an instant near the event.
         swing_speed: m/s, greatest horizontal speed of the swing.
+        smoothing_s: s, length of the polynomials behind the speeds.
+        ramp: of this foot's events of this kind; learns from this one.
     """
     first, last = (_crossing(samples, i, model.slope_speed, share * swing_speed, model.rising) for share in model.slope_shares)
-    if first is None or last is None:
-        ramp = 0.5 * (_RAMP_S[0] + _RAMP_S[1])
-    else:
-        ramp = float(np.clip(abs(last - first) / (model.slope_shares[1] - model.slope_shares[0]), *_RAMP_S))
+    if first is not None and last is not None:
+        ramp.read(abs(last - first) / (model.slope_shares[1] - model.slope_shares[0]))
+    rounding = model.rounding * (smoothing_s / ramp.length_s) ** 2
     found, weights = [], []
     for cue in model.cues:
         t = _crossing(samples, i, cue.speed, cue.share * swing_speed, model.rising)
         if t is not None:
-            found.append(t - cue.offset * ramp)
+            found.append(t - (cue.offset + rounding) * ramp.length_s)
             weights.append(cue.weight)
     if not found:
         return None
     t = float(np.average(found, weights=weights))
-    scatter = float(np.average((np.array(found) - t) ** 2, weights=weights)) if len(found) > 1 else (0.2 * ramp) ** 2
-    noise = samples[i].speed_std * ramp / swing_speed
-    return t, float(np.sqrt((model.model_std * ramp) ** 2 + noise**2 + 0.5 * scatter))
+    scatter = float(np.average((np.array(found) - t) ** 2, weights=weights)) if len(found) > 1 else (0.2 * ramp.length_s) ** 2
+    noise = _NOISE * samples[i].velocity_std * ramp.length_s / swing_speed
+    return t, float(np.sqrt((model.model_std * ramp.length_s) ** 2 + noise**2 + 0.5 * scatter))
 
 
 def _crossing(samples: Sequence[FootSample], i: int, speed: Callable[[FootSample], float], level: float, rising: bool) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biomech_fit.core.contact_time import LANDING, LEAVING, event_time
+from biomech_fit.core.contact_time import LANDING, LEAVING, Ramp, event_time
 from biomech_fit.core.foot_motion import HEEL, TOE, FootMotion, FootSample
 from biomech_fit.core.moving_floor import MovingFloor
 from biomech_fit.core.support import SupportModel, evidence
@@ -20,15 +20,25 @@ _KEPT = 400
 """Instants kept; half of them go when there are as many again."""
 _IMPOSSIBLE_M_S = 15.0
 _SWITCH_SHARE = 0.2
-_SWITCH_M_S = (0.15, 0.45)
+_SWITCH_M_S = (0.15, 0.6)
 """The speed at which support is as likely as swing: a share of the person's swing speed, within bounds, so that a short step after long ones is seen."""
 _FIRST_SWITCH_M_S = 0.35
-_SURE = 1.5
+_SURE = 0.7
 """Log-odds from which on a first state is believed."""
 _FLOOR_RATE = 1.0
 """Per second: how fast the floor's height follows a resting foot upwards; downwards at once."""
-_EXPECTED_SHARE = 0.4
-"""Share of the swing's greatest speed that a foot has surely reached when its leaving is decided."""
+_EXPECTED_SHARES = (0.35, 0.25)
+"""Share of the swing's greatest speed that a foot has usually, and surely, reached when its leaving is decided: so the swing of a short step is told from that
+of a long one, and that of a slow person from what most people do while no whole swing has been seen."""
+_WHOLE_SWING_S = 0.25
+"""With this much of a swing in view its greatest speed is known."""
+_USUAL_SWING_M_S = 3.3
+_UNSEEN_FACTOR = 2.0
+"""A swing whose beginning was not seen had the usual greatest speed, but not more than this times what was seen."""
+_RIDE_S, _RIDE_M = 0.5, 0.04
+"""So long after landing, and so low, a foot that goes back may ride on a belt."""
+_COARSE_STD_S = 0.04
+"""Of an event without crossings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +71,8 @@ class FootGait:
         """m/s, running mean of the swings' greatest speeds."""
         self.ground = [np.inf, np.inf]
         """m, heights of heel and toe on the floor."""
+        self._swing_speed_sure = False
+        self._ramps = {True: Ramp(), False: Ramp()}
         self._last_event = [-np.inf, -np.inf]
         self._forget()
 
@@ -80,6 +92,11 @@ class FootGait:
         self._since = -np.inf
         self._rest: FootSample | None = None
         self._left: int | None = None
+        self._swing_way: tuple[float, float] | None = None
+
+    def know(self, past: FootGait) -> None:
+        """Takes over what an earlier pass over the same walk has learned of the foot."""
+        self.swing_speed, self._swing_speed_sure, self._ramps = past.swing_speed, past._swing_speed_sure, past._ramps
 
     @property
     def swings(self) -> float:
@@ -190,7 +207,7 @@ class FootGait:
             self._rest = sample
         dt = sample.t - self._samples[i - 1].t if i else 0.0
         for p in (HEEL, TOE):
-            if sample.speed[p] < _SWITCH_M_S[0] and sample.position[3 * p + 2] - self.ground[p] < self._s.height_gate_m:
+            if sample.calm_speed[p] < _SWITCH_M_S[0] and sample.position[3 * p + 2] - self.ground[p] < self._s.height_gate_m:
                 self.ground[p] += min(1.0, _FLOOR_RATE * dt) * (sample.position[3 * p + 2] - self.ground[p])
 
     def _leave(self, i: int) -> RawEvent | None:
@@ -198,15 +215,24 @@ class FootGait:
         samples, rest, left = self._samples, self._rest, self._left
         assert rest is not None and left is not None
         newest = samples[-1]
-        if self._moved(rest, newest, TOE) < self._s.min_off_m:
+        if self._moved(rest, newest, TOE) < self._s.min_off_m or self._may_ride(newest):
             return None
         self.in_contact, self._since = False, samples[left].t
         reached = max(s.slowest for s in samples[left:])
         usual = self._usual_speed()
-        speed = reached / _EXPECTED_SHARE if usual is None else min(usual, reached / _EXPECTED_SHARE)
-        if usual is None or newest.t - samples[left].t > 0.25:
+        if newest.t - samples[left].t > _WHOLE_SWING_S:
             speed = max(max(s.flat) for s in samples[left:])
+        else:
+            most = reached / _EXPECTED_SHARES[self._swing_speed_sure]
+            speed = most if usual is None else min(usual, most)
         return self._event(False, left, speed)
+
+    def _may_ride(self, sample: FootSample) -> bool:
+        """Just landed and low, but going back against its last swing, where the floor is not known to move: it may stand on a belt."""
+        if self._swing_way is None or sample.t - self._since > _RIDE_S or self._floor.at(sample.t) != (0.0, 0.0) or min(self._lift(sample)) > _RIDE_M:
+            return False
+        v = (0.5 * (sample.calm[0] + sample.calm[3]), 0.5 * (sample.calm[1] + sample.calm[4]))
+        return v[0] * self._swing_way[0] + v[1] * self._swing_way[1] < -0.7 * hypot(*v)
 
     def _land(self, i: int) -> RawEvent | None:
         samples, left = self._samples, self._left if self._left is not None else 0
@@ -218,10 +244,20 @@ class FootGait:
         away = max(self._moved(start, samples[i], p) for p in (HEEL, TOE))
         height = max(min(self._lift(s)) for s in swing)
         self._rest = samples[i]
+        fast = max(swing, key=lambda s: s.middle).calm
+        self._swing_way = (fast[0] / max(hypot(fast[0], fast[1]), 1e-6), fast[1] / max(hypot(fast[0], fast[1]), 1e-6))
         real = fastest >= self._s.min_swing_speed_m_s and (away >= self._s.min_swing_length_m or height >= self._s.height_gate_m)
         if not real:  # a twitch; the stance that it broke goes on
             return None
-        self.swing_speed = fastest if self.swing_speed is None else 0.5 * (self.swing_speed + fastest)
+        whole = swing[0].t > samples[0].t or max(swing[0].flat) < 0.8 * fastest
+        if not whole:  # it began before it was seen
+            usual = self._usual_speed() or _USUAL_SWING_M_S
+            fastest = min(max(fastest, usual), _UNSEEN_FACTOR * fastest)
+        if self.swing_speed is None or not self._swing_speed_sure:
+            self.swing_speed = fastest
+        elif whole:
+            self.swing_speed = 0.5 * (self.swing_speed + fastest)
+        self._swing_speed_sure |= whole
         return self._event(True, i, fastest)
 
     def _moved(self, start: FootSample, end: FootSample, p: int) -> float:
@@ -232,8 +268,8 @@ class FootGait:
 
     def _event(self, initial: bool, i: int, swing_speed: float) -> RawEvent | None:
         samples = self._samples
-        timed = event_time(LANDING if initial else LEAVING, samples, i, swing_speed)
-        t, std = timed if timed is not None else (samples[i].t, 0.04)
+        timed = event_time(LANDING if initial else LEAVING, samples, i, swing_speed, self._motion.smoothing_s, self._ramps[initial])
+        t, std = timed if timed is not None else (samples[i].t, _COARSE_STD_S)
         if t - self._last_event[initial] < self._s.min_swing_s + self._s.min_stance_s:
             return None
         self._last_event[initial] = t

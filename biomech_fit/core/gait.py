@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ HEEL_NAMES = ("{S}Heel", "{s}_heel", "{s}heel", "{S}HEE", "{S}Ankle", "{s}_ankle
 TOE_NAMES = ("{S}Toe", "{S}BigToe", "{s}_big_toe", "{s}_toe", "{s}toe", "{s}mtoe", "{S}TOE", "{S}SmallToe", "{S}Ankle", "{s}_ankle", "{s}ankle")
 """Names under which heels and toes are looked for, best first; {S} is L or R, {s} is left or right, or l or r."""
 
+OFFLINE_LOOK_AHEAD_S = 0.3
 _USABLE = (Status.OK, Status.REINITIALISED)
 _PREDICTED_S = 0.1
 """A pose that is only predicted bridges this much, and no more: it does not know of a contact."""
@@ -70,14 +71,15 @@ class GaitDetector:
         self._points = [_find(keypoint_names, joint_centre_names, side, names) for names in (HEEL_NAMES, TOE_NAMES) for side in "LR"]
         self._turn = _to_z_up(np.asarray(up, float))
         self._tracker = StepTracker(up)
-        self._look_ahead_s = self.settings.look_ahead_s
-        self._given_floor: list[tuple[float, float, float]] | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything, e.g. after the stamps went backwards or another person came."""
-        self.floor = MovingFloor(given=self._given_floor if self.settings.moving_floor else [(0.0, 0.0, 0.0)])
-        self._feet = {side: FootGait(int(side), self.settings, self.floor, self._look_ahead_s) for side in (Side.LEFT, Side.RIGHT)}
+        self._begin(MovingFloor() if self.settings.moving_floor else MovingFloor(given=[(0.0, 0.0, 0.0)]), self.settings.look_ahead_s)
+
+    def _begin(self, floor: MovingFloor, look_ahead_s: float) -> None:
+        self._floor = floor
+        self._feet = {side: FootGait(int(side), self.settings, floor, look_ahead_s) for side in (Side.LEFT, Side.RIGHT)}
         self._feet[Side.LEFT].meet(self._feet[Side.RIGHT])
         self._feet[Side.RIGHT].meet(self._feet[Side.LEFT])
         self._last_ns: int | None = None
@@ -88,10 +90,14 @@ class GaitDetector:
 
     def update(self, estimate: PoseEstimate) -> list[GaitEvent]:
         """Takes the next pose; gives the events that it decides, about 0.1 s after they happened."""
+        return self.update_points(estimate.stamp_ns, *self.feet(estimate))
+
+    def feet(self, estimate: PoseEstimate) -> tuple[np.ndarray, np.ndarray]:
+        """Heels and toes (2, 3) m, left and right, of a pose as `update` takes them; NaN where the pose is not to be used."""
         if not self._usable(estimate):
-            return self.update_points(estimate.stamp_ns, np.full((2, 3), np.nan), np.full((2, 3), np.nan))
+            return np.full((2, 3), np.nan), np.full((2, 3), np.nan)
         p = [np.asarray(estimate.joint_centres[i] if in_centres else estimate.keypoints[i], float) for in_centres, i in self._points]
-        return self.update_points(estimate.stamp_ns, np.stack(p[:2]), np.stack(p[2:]))
+        return np.stack(p[:2]), np.stack(p[2:])
 
     def _usable(self, estimate: PoseEstimate) -> bool:
         if estimate.status in _USABLE:
@@ -125,6 +131,31 @@ class GaitDetector:
                     heel, toe = self._turn @ heel, self._turn @ toe
                 raw += [(side, event) for event in foot.update(t, heel, toe)]
         return self._publish(raw, stamp_ns)
+
+    def detect(self, frames: Iterable[tuple[int, np.ndarray, np.ndarray]]) -> list[GaitEvent]:
+        """The offline pass over a whole recording; forgets what was before, and `steps` then has all its steps.
+
+        The same detector, run twice: the first pass finds the floor's velocity, the speeds and ramps of the person's swings; the second knows them from the
+        start and decides every instant with `OFFLINE_LOOK_AHEAD_S` of what follows, so that a swing's greatest speed is seen before its beginning is timed.
+
+        Args:
+            frames: stamp (ns), heels and toes, as for `update_points`, in order of time.
+        """
+        frames = list(frames)
+        self.reset()
+        for frame in frames:
+            self.update_points(*frame)
+        self.finish()
+        self.steps()
+        learned = self._feet
+        self._begin(MovingFloor(given=self._floor.course()), OFFLINE_LOOK_AHEAD_S)
+        for side, foot in self._feet.items():
+            foot.know(learned[side])
+        events = []
+        for frame in frames:
+            events += self.update_points(*frame)
+        events += self.finish()
+        return sorted(events, key=lambda e: e.stamp_ns)
 
     def finish(self) -> list[GaitEvent]:
         """The end of a recording: events that waited for more to come."""

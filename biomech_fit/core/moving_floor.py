@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from dataclasses import dataclass, field
 from math import hypot
@@ -19,6 +20,8 @@ _STEADY_M_S = 0.15
 _LAG = 0.5
 """Share of a new reading's difference that the velocity takes over."""
 
+_AT_REST = (0.0, 0.0, 0.0)
+
 
 @dataclass(eq=False)
 class _Run:
@@ -28,9 +31,9 @@ class _Run:
     count: int
     mean: tuple[float, float]
 
-    def join(self, t: float, v: tuple[float, float]) -> bool:
+    def join(self, v: tuple[float, float], noise: float) -> bool:
         """Adds an instant; False where it does not belong to the run."""
-        if hypot(v[0] - self.mean[0], v[1] - self.mean[1]) > _STEADY_M_S:
+        if hypot(v[0] - self.mean[0], v[1] - self.mean[1]) > _STEADY_M_S + noise:
             return False
         self.count += 1
         self.mean = (self.mean[0] + (v[0] - self.mean[0]) / self.count, self.mean[1] + (v[1] - self.mean[1]) / self.count)
@@ -48,7 +51,9 @@ class MovingFloor:
     velocity: tuple[float, float] = (0.0, 0.0)
     """m/s, horizontal; exactly zero until a belt has been seen."""
     given: list[tuple[float, float, float]] | None = None
-    """(t, vx, vy) known beforehand, which then holds; an offline pass has it from a first one."""
+    """(t, vx, vy) in order of time, known beforehand, which then hold; an offline pass has them from a first one."""
+    moved: bool = False
+    """Whether a belt has been seen."""
     readings: list[tuple[float, float, float]] = field(default_factory=list)
     """(t, vx, vy) as read so far, those at rest included."""
     _runs: dict[tuple[int, ...], _Run] = field(default_factory=dict)
@@ -64,31 +69,43 @@ class MovingFloor:
         """(2,) m/s at an instant: the nearest of the given readings, else the present velocity."""
         if not self.given:
             return self.velocity
-        nearest = min(self.given, key=lambda r: abs(r[0] - t))
+        k = bisect(self.given, (t,))
+        nearest = min(self.given[max(k - 1, 0) : k + 1], key=lambda r: abs(r[0] - t))
         return nearest[1], nearest[2]
+
+    def course(self) -> list[tuple[float, float, float]]:
+        """(t, vx, vy), what has been read in the end: medians over neighbouring readings; at rest where no belt was seen."""
+        if not self.moved:
+            return [_AT_REST]
+        course = []
+        for k, (t, _, _) in enumerate(self.readings):
+            near = self.readings[max(k - 2, 0) : k + 3]
+            v = (sorted(r[1] for r in near)[len(near) // 2], sorted(r[2] for r in near)[len(near) // 2])
+            course.append((t, *(v if hypot(*v) >= _SLOWEST_BELT_M_S else (0.0, 0.0))))
+        return course
 
     def observe(self, foot: int, other: int, sample: FootSample, lift: tuple[float, float]) -> bool:
         """Takes a foot's newest instant and the heights (m) of heel and toe over their floors; True when the velocity has jumped."""
         if self.given is not None:
             return False
         self._newest[foot] = (sample, lift)
-        v = sample.velocity
-        flat = max(lift) < _LIFT_M and max(abs(v[0] - v[3]), abs(v[1] - v[4])) < _ROLL_M_S and max(abs(v[2]), abs(v[5])) < _ROLL_M_S / 2
+        v, noise = sample.calm, 3 * sample.calm_std
+        flat = max(lift) < _LIFT_M and max(abs(v[0] - v[3]), abs(v[1] - v[4])) < _ROLL_M_S + noise and max(abs(v[2]), abs(v[5])) < _ROLL_M_S / 2 + noise
         middle = (0.5 * (v[0] + v[3]), 0.5 * (v[1] + v[4]))
-        reading = self._extend((foot,), sample.t, middle if flat else None, _FLAT_S)
+        reading = self._extend((foot,), sample.t, middle if flat else None, _FLAT_S, noise)
         if reading is not None and hypot(*reading) > _SLOWEST_BELT_M_S and self._rests(other, reading):
             reading = None
         if reading is None:
             reading = self._together(foot, other)
         return reading is not None and self._take(sample.t, reading)
 
-    def _extend(self, key: tuple[int, ...], t: float, v: tuple[float, float] | None, needed_s: float) -> tuple[float, float] | None:
+    def _extend(self, key: tuple[int, ...], t: float, v: tuple[float, float] | None, needed_s: float, noise: float) -> tuple[float, float] | None:
         """The mean velocity of a run once it is long enough; a run gives a reading each time it has lasted this long again."""
         run = self._runs.get(key)
         if v is None:
             self._runs.pop(key, None)
             return None
-        if run is None or not run.join(t, v):
+        if run is None or not run.join(v, noise):
             self._runs[key] = _Run(t, 1, v)
             return None
         if t - run.start < needed_s:
@@ -101,7 +118,7 @@ class MovingFloor:
         if foot not in self._newest:
             return False
         sample, lift = self._newest[foot]
-        w = sample.velocity
+        w = sample.calm
         return any(lift[p] < _LIFT_M and hypot(w[3 * p], w[3 * p + 1]) < 0.5 * hypot(*v) and abs(w[3 * p + 2]) < _ROLL_M_S for p in (HEEL, TOE))
 
     def _together(self, foot: int, other: int) -> tuple[float, float] | None:
@@ -109,14 +126,14 @@ class MovingFloor:
         if other not in self._newest:
             return None
         (a, lift_a), (b, lift_b) = self._newest[foot], self._newest[other]
-        found = None
+        found, noise = None, 3 * a.calm_std
         for p in (HEEL, TOE):
             for q in (HEEL, TOE):
-                v, w = a.velocity[3 * p : 3 * p + 3], b.velocity[3 * q : 3 * q + 3]
-                alike = lift_a[p] < _LIFT_M and lift_b[q] < _LIFT_M and max(abs(v[2]), abs(w[2])) < _ROLL_M_S / 2
+                v, w = a.calm[3 * p : 3 * p + 3], b.calm[3 * q : 3 * q + 3]
+                alike = lift_a[p] < _LIFT_M and lift_b[q] < _LIFT_M and max(abs(v[2]), abs(w[2])) < _ROLL_M_S / 2 + noise
                 mean = (0.5 * (v[0] + w[0]), 0.5 * (v[1] + w[1]))
-                alike = alike and hypot(v[0] - w[0], v[1] - w[1]) < 0.1 + 0.05 * hypot(*mean) and hypot(*mean) > 2 * _SLOWEST_BELT_M_S
-                reading = self._extend((foot, p, q), a.t, mean if alike else None, _PAIR_S)
+                alike = alike and hypot(v[0] - w[0], v[1] - w[1]) < 0.1 + noise + 0.05 * hypot(*mean) and hypot(*mean) > 2 * _SLOWEST_BELT_M_S
+                reading = self._extend((foot, p, q), a.t, mean if alike else None, _PAIR_S, noise)
                 found = found or reading
         return found
 
@@ -134,6 +151,7 @@ class MovingFloor:
             if here != (0.0, 0.0) and len(agree) < 3:  # a belt does not jump
                 return False
             self.velocity = reading if size >= _SLOWEST_BELT_M_S else (0.0, 0.0)
+            self.moved = True
             return True
         new = (here[0] + _LAG * (reading[0] - here[0]), here[1] + _LAG * (reading[1] - here[1]))
         self.velocity = new if hypot(*new) >= 0.5 * _SLOWEST_BELT_M_S else (0.0, 0.0)

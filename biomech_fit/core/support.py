@@ -6,7 +6,7 @@ from math import exp, log
 
 from biomech_fit.core.foot_motion import FootSample
 
-_SLOPE = 2.0
+_SLOPE = 3.0
 """Log-odds per natural logarithm of speed over switching speed."""
 _MOST = 5.0
 """Evidence of a single instant is bounded: a swap of the feet must not decide."""
@@ -33,7 +33,7 @@ def evidence(sample: FootSample, lift: tuple[float, float], switch_speed: float,
         other_swings: 0..1, probability that the other foot swings.
     """
     best = -_MOST
-    for speed, height in zip(sample.speed, lift, strict=True):
+    for speed, height in zip(sample.calm_speed, lift, strict=True):
         best = max(best, _SLOPE * log(switch_speed / max(speed, 1e-3)) - min(max(0.0, height / height_gate - 1.0) * _HIGH, _HIGH))
     return min(best, _MOST) + _OTHER_SWINGS * other_swings
 
