@@ -34,9 +34,20 @@ def parser(wanted: str | None = None) -> argparse.ArgumentParser:
     return front
 
 
+def _axes_joined(arguments: list[str]) -> list[str]:
+    """`--world-up -y` as `--world-up=-y`: argparse would take -y for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--world-up":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command. Exit code: 0 = done, 2 = bad input (said in one sentence on stderr), 130 = interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = _axes_joined(sys.argv[1:] if arguments is None else arguments)
     try:
         args = parser(arguments[0] if arguments else None).parse_args(arguments)
         return args.run(args) or 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from biomech_fit.cli.folders import make_folder
+from biomech_fit.cli.track_points import run_points, step_settings
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,11 +20,15 @@ def add_parser(subparsers: Any) -> None:
         "track",
         help="fit the body to a recording, frame by frame",
         description="Runs the streaming solver over a recording (rosbag2 or Pose2Sim folder) and writes angles, keypoints, events, "
-        "the refined calibration and a report.",
+        "the refined calibration and a report. Of 3D points (.c3d, .trc) it writes gait events and steps.",
     )
-    parser.add_argument("recording", metavar="RECORDING", type=Path, help="a rosbag2 (folder, .mcap or .db3) or a Pose2Sim project or trial folder")
+    kinds = "a rosbag2 (folder, .mcap or .db3), a Pose2Sim project or trial folder, or a .c3d or .trc of 3D points (gait only, no body is fitted)"
+    parser.add_argument("recording", metavar="RECORDING", type=Path, help=kinds)
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the results")
     add_input_options(parser)
+    parser.add_argument("--points-map", metavar="MAP", help="for 3D points: which are heels, toes and pelvis; a name or a YAML (default: found by their names)")
+    parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), help="for 3D points: the file's axis that points up (default: as it says)")
+    parser.add_argument("--skip-steps", metavar="N", type=int, help="leave the first N steps of each walk out of the means (default: steps.skip_steps)")
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and the pictures")
     parser.set_defaults(run=run)
 
@@ -40,6 +46,10 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tracks and writes OUT."""
+    from biomech_fit.formats.points_recording import is_points_file
+
+    if is_points_file(args.recording):
+        return run_points(args)
     from tqdm import tqdm
 
     from biomech_fit.config import FitConfig, load_config
@@ -53,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from biomech_fit.report.outputs import write_outputs
     from biomech_fit.stream.pipeline import FitPipeline
 
+    if args.points_map or args.world_up:
+        raise InputError(f"--points-map and --world-up are for files of 3D points (.c3d, .trc); the world of '{args.recording}' must have z up.")
     recording = open_recording(args.recording, calibration=args.calibration, keypoint_set=args.keypoint_set, frame_rate=args.frame_rate)
     config = load_config(args.config) if args.config else FitConfig()
     config = replace(config, stream=replace(config.stream, frame_rate_hz=recording.frame_rate_hz))
@@ -63,11 +75,11 @@ def run(args: argparse.Namespace) -> int:
     pipeline = FitPipeline(body, recording.cameras, recording.keypoint_set, config, subject)
     if len(recording.cameras) < 2:
         raise InputError(f"'{args.recording}' has keypoints of one camera only, '{recording.cameras[0].name}'; at least two calibrated cameras are needed.")
-    _make_folder(args.out)
+    make_folder(args.out)
     quiet = not sys.stderr.isatty()
-    print(f"Compiling for {len(recording.cameras)} cameras, {len(recording.keypoint_set)} keypoints, {config.window.frames} frames ...", file=sys.stderr)
+    print(f"Compiling for {len(recording.cameras)} cameras, {len(recording.keypoint_set)} keypoints ...", file=sys.stderr)
     pipeline.compile()
-    gait = GaitSettings(**asdict(config.gait))
+    gait, steps = GaitSettings(**asdict(config.gait)), step_settings(config, args.skip_steps)
     people = range(1, config.stream.max_people + 1)
     collectors = {n: Collector(body, recording.cameras, recording.keypoint_set, config.window.lag_s, gait, n) for n in people}
     began = time.perf_counter()
@@ -104,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
             start_ns=start_ns,
             calibration=recording.calibration,
             subject_model=subject_from_estimate(estimate, body, recording.keypoint_set.name),
+            step_settings=steps,
         )
         if n == min(estimates):
             write_outputs(args.out, result, report=not args.no_report)
@@ -120,18 +133,6 @@ def _remove_people(out: Path) -> None:
     for folder in (out / "people").glob("person_[1-9]"):
         if (folder / "summary.json").is_file():
             shutil.rmtree(folder)
-
-
-def _make_folder(out: Path) -> None:
-    """Before the work, so that it is not lost."""
-    from biomech_fit.core.errors import InputError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder '{out}' for the results cannot be made: {error.strerror}.") from None
-    if not os.access(out, os.W_OK):
-        raise InputError(f"The folder '{out}' for the results cannot be written to.")
 
 
 def _why(pipeline: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,6 +13,15 @@ FLAT_FROM_S, FLAT_TO_S = 0.1, 0.3
 FEWEST = 4
 """Samples of which a speed or a scatter is taken."""
 MAD_TO_STD = 1.4826
+
+
+def horizontal_plane(up: Sequence[float]) -> np.ndarray:
+    """(2, 3) unit vectors across the vertical, the second to the left of the first; x and y where z is up."""
+    up = np.asarray(up, float) / np.linalg.norm(up)
+    first = np.eye(3)[0 if abs(up[0]) < 0.9 else 1]
+    first = first - first @ up * up
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(up, first)])
 
 
 class FootTrack:
@@ -44,7 +54,8 @@ class Stance:
     """One foot on the floor, n samples in the horizontal plane: times since the contact (s), heels (n, 2) m, heel to toe (n, 2) m."""
 
     def __init__(self, time_s: np.ndarray, heels: np.ndarray, pointing: np.ndarray) -> None:
-        self._time_s, self._heels, self._pointing = time_s, heels, pointing
+        self._time_s, self._heels = time_s, heels
+        self._pointing = pointing[np.isfinite(pointing).all(1)]
 
     def __len__(self) -> int:
         return len(self._time_s)
@@ -59,9 +70,13 @@ class Stance:
 
     def direction(self) -> np.ndarray | None:
         """(2,) unit vector from heel to toe; None where no toe was seen."""
-        seen = self._pointing[np.isfinite(self._pointing).all(1)]
-        length = np.linalg.norm(seen.sum(0))
-        return seen.sum(0) / length if len(seen) and length > 0 else None
+        pointing = self.pointing()
+        length = 0.0 if pointing is None else float(np.linalg.norm(pointing))
+        return pointing / length if pointing is not None and length > 0 else None
+
+    def pointing(self) -> np.ndarray | None:
+        """(2,) m from heel to toe in the median; None where no toe was seen."""
+        return np.median(self._pointing, axis=0) if len(self._pointing) else None
 
     def place(self, velocity: np.ndarray) -> np.ndarray:
         """(2,) m: the median place of the heel over the stance on a floor of this velocity (2,), as it was at the contact.

@@ -14,6 +14,10 @@ SHORTEST_LINE_M = 0.1
 """Two places of a heel that are closer give no line of progression; the feet's own direction is taken then."""
 SLOWEST_BELT_M_S = 0.1
 """Below this the feet's speed in stance is not taken for a treadmill's. Over ground it is under 0.03 m/s in the median."""
+SLOW_BELT_M_S, SLOW_BELT_STANCES = 0.3, 4
+"""A belt slower than this is believed after so many stances."""
+ALIKE = 0.15
+"""Median difference of the velocities of a foot's stances from their median, as a share of it."""
 BELT_STANCES = 10
 """Of each foot, from which the belt's velocity is taken."""
 _STILL = np.zeros(2)
@@ -61,12 +65,25 @@ class Belt:
         seen.append((foothold.stamp_ns, velocity))
 
     def velocity(self, side: Side) -> np.ndarray:
-        """(2,) m/s: the median over the last stances of this foot; 0 where both feet's are too slow for a belt."""
-        both = [v for seen in self._seen.values() for _, v in seen]
-        if not both or np.linalg.norm(np.median(both, axis=0)) < SLOWEST_BELT_M_S:
+        """(2,) m/s: the median over the last stances of this foot (of the other one, where only that has been seen); 0 where there is no belt."""
+        seen = [np.array([v for _, v in of_foot]) for of_foot in self._seen.values() if of_foot]
+        if not _is_belt(seen):
             return _STILL
         mine = [v for _, v in self._seen[side]]
-        return np.median(mine or both, axis=0)
+        return np.median(mine if mine else seen[0], axis=0)
+
+
+def _is_belt(seen: list[np.ndarray]) -> bool:
+    """Whether the feet of stances, (n, 2) m/s for each foot, moved with a belt: fast enough and each stance like the others of its foot. A foot that slips or
+    rolls does not do it alike; slow belts need more stances."""
+    if not seen:
+        return False
+    middles = [np.median(v, axis=0) for v in seen]
+    speed = min(float(np.linalg.norm(m)) for m in middles)
+    if speed < SLOWEST_BELT_M_S or (speed < SLOW_BELT_M_S and sum(map(len, seen)) < SLOW_BELT_STANCES) or middles[0] @ middles[-1] < 0:
+        return False
+    shares = [np.linalg.norm(v - m, axis=1) / np.linalg.norm(m) for v, m in zip(seen, middles, strict=True)]
+    return float(np.median(np.concatenate(shares))) <= ALIKE
 
 
 def step_lengths(here: Foothold, there: Foothold, before: Foothold | None, belt: Belt) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biomech_fit.core.stance import FootTrack
+from biomech_fit.core.stance import FootTrack, horizontal_plane
 from biomech_fit.core.step_geometry import Belt, Foothold, step_lengths
 from biomech_fit.core.types import EventType, GaitEvent, Side
 
@@ -86,11 +86,7 @@ class StepTracker:
     """
 
     def __init__(self, up: Sequence[float] = (0.0, 0.0, 1.0), max_step_s: float = 1.5, settle_s: float = SETTLE_S) -> None:
-        up = np.asarray(up, float) / np.linalg.norm(up)
-        first = np.eye(3)[int(np.argmin(np.abs(up)))]
-        first -= first @ up * up
-        first /= np.linalg.norm(first)
-        self._plane = np.stack([first, np.cross(up, first)])
+        self._plane = horizontal_plane(up)
         self._max_step_s, self._settle_s = max_step_s, settle_s
         self.reset()
 

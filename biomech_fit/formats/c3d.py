@@ -19,7 +19,7 @@ _MAX_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True, eq=False)
 class C3D:
-    """One trial. Axes are the file's; laboratories have z up. Times are absolute: sample k is at (first frame + k) / rate, as the event times count."""
+    """One trial. Axes are the file's; most laboratories have z up. Times are absolute: sample k is at (first frame + k) / rate, as the event times count."""
 
     points: Points3D
     """Markers and joint centres, m."""
@@ -27,6 +27,8 @@ class C3D:
     """(T, 3) each, in the file's units: what Plug-in-Gait and the like put among the points (angles in degrees, moments, powers)."""
     events: list[tuple[str, str, float]] = field(default_factory=list)
     """(side, label, time in s) in order of time, e.g. ("Left", "Foot Strike", 1.23)."""
+    up: str | None = None
+    """The axis that points up on the file's screen (POINT:Y_SCREEN), e.g. "z" or "-y"; None where it does not say."""
 
 
 def read_c3d(path: str | Path) -> C3D:
@@ -57,7 +59,7 @@ def read_c3d(path: str | Path) -> C3D:
     time_s = (int(header["first_frame"]) + np.arange(len(values))) / rate
     names = tuple(n for n, p in zip(labels, is_point, strict=False) if p)
     computed = {n: values[:, i] for i, (n, p) in enumerate(zip(labels, is_point, strict=False)) if not p}
-    return C3D(Points3D(names, time_s, points, rate), computed, _events(parameters))
+    return C3D(Points3D(names, time_s, points, rate), computed, _events(parameters), _up(parameters))
 
 
 def _labels(parameters: Any) -> list[str]:
@@ -79,6 +81,11 @@ def _events(parameters: Any) -> list[tuple[str, str, float]]:
     labels, sides = _value(parameters, "EVENT", "LABELS") or [], _value(parameters, "EVENT", "CONTEXTS") or []
     events = [(str(side), str(label), float(60 * m + s)) for side, label, m, s in zip(sides, labels, minutes, seconds, strict=False)]
     return sorted(events, key=lambda e: e[2])
+
+
+def _up(parameters: Any) -> str | None:
+    screen = str((_value(parameters, "POINT", "Y_SCREEN") or [""])[0]).strip().lower().lstrip("+")
+    return screen if screen.lstrip("-") in ("x", "y", "z") else None
 
 
 def _value(parameters: Any, group: str, name: str) -> Any:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.gait_summary import PARAMETERS, SummarySettings, summarise_steps
+from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import EventType, GaitEvent, Status
 from biomech_fit.report.result import TrackResult
 
@@ -86,7 +89,8 @@ def summarise(result: TrackResult) -> dict[str, Any]:
         "camera_correction": correction,
         "segment_lengths_m": {k: float(v) for k, v in result.segment_lengths_m.items()},
         "events": {**event_counts(result.smoothed.events), "causal": event_counts(result.causal.events)},
-        "steps": step_means(result),
+        "steps": step_means(result.smoothed.steps),
+        "gait_summary": gait_figures(result.smoothed.steps, result.step_settings),
         "notices": list(result.notices),
         "version": result.version,
     }
@@ -104,17 +108,32 @@ def event_counts(events: list[GaitEvent]) -> dict[str, int]:
     return {kind.name.lower(): sum(e.type == kind for e in events) for kind in EventType}
 
 
-def step_means(result: TrackResult) -> dict[str, float]:
-    """Number of steps, and mean of each step parameter over the smoothed run (NaN where there is none)."""
+def step_means(steps: Sequence[StepParameters]) -> dict[str, float]:
+    """Number of steps, and mean of each step parameter over all of them (NaN where there is none)."""
     names = (
         "step_length_m", "stride_length_m", "step_width_m", "step_time_s", "stride_time_s", "stance_time_s", "swing_time_s", "double_support_time_s",
         "cadence_steps_per_min", "speed_m_s",
     )  # fmt: skip
-    means: dict[str, float] = {"count": len(result.smoothed.steps)}
+    means: dict[str, float] = {"count": len(steps)}
     for name in names:
-        values = np.array([getattr(s, name) for s in result.smoothed.steps], float)
+        values = np.array([getattr(s, name) for s in steps], float)
         means[name] = float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
     return means
+
+
+def gait_figures(steps: Sequence[StepParameters], settings: SummarySettings) -> dict[str, Any]:
+    """Means, variability and symmetry over the whole walk (`core.gait_summary`)."""
+    summary = summarise_steps(steps, settings, everything=True)
+    rows = {
+        name: {
+            "mean": summary.mean[0, i], "sd": summary.sd[0, i], "cv": summary.cv[0, i], "left_mean": summary.mean[1, i], "left_sd": summary.sd[1, i],
+            "right_mean": summary.mean[2, i], "right_sd": summary.sd[2, i], "symmetry": summary.symmetry[i],
+        }
+        for i, name in enumerate(PARAMETERS)
+    }  # fmt: skip
+    left, right = summary.steps
+    counts = {"steps_left": left, "steps_right": right, "skipped": summary.skipped, "turning": summary.turning}
+    return {**counts, "skip_steps": settings.skip_steps, "turn_deg": settings.turn_deg, "parameters": rows}
 
 
 def json_ready(value: Any) -> Any:

@@ -17,15 +17,19 @@ from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.mot import write_mot
 from biomech_fit.formats.subject import write_subject
 from biomech_fit.formats.trc import write_trc
-from biomech_fit.report import html, pictures, pictures_cameras, pictures_cycles, pictures_pelvis
+from biomech_fit.report import html, pictures, pictures_cameras, pictures_gait, pictures_pelvis
 from biomech_fit.report.figures import json_ready, summarise
+from biomech_fit.report.gait_view import GaitView, view_of
+from biomech_fit.report.pictures_cycles import gait_cycles
 from biomech_fit.report.result import TrackResult, Trajectory
 from biomech_fit.report.style import styled
 
 EVENT_COLUMNS = ("time_s", "side", "event", "x_m", "y_m", "z_m", "time_std_s", "confidence", "detection_delay_s")
 STEP_COLUMNS = (
     "time_s", "side", "step_length_m", "stride_length_m", "step_width_m", "step_time_s", "stride_time_s", "stance_time_s", "swing_time_s",
-    "double_support_time_s", "cadence_steps_per_min", "speed_m_s",
+    "double_support_time_s", "cadence_steps_per_min", "speed_m_s", "single_support_time_s", "walk_ratio_m_min", "step_length_std_m", "stride_length_std_m",
+    "step_width_std_m", "step_time_std_s", "stride_time_std_s", "stance_time_std_s", "swing_time_std_s", "double_support_time_std_s",
+    "cadence_std_steps_per_min", "speed_std_m_s", "single_support_time_std_s", "walk_ratio_std_m_min", "turn_rad", "walk_index", "belt_speed_m_s",
 )  # fmt: skip
 
 
@@ -104,8 +108,15 @@ def steps_csv(steps: list[StepParameters], zero_ns: int) -> str:
     lines = [",".join(STEP_COLUMNS)]
     for s in sorted(steps, key=lambda s: s.stamp_ns):
         values = (getattr(s, name) for name in STEP_COLUMNS[2:])
-        lines.append(f"{_seconds(s.stamp_ns, zero_ns)},{_side(s.side)}," + ",".join(f"{v:.4f}" if np.isfinite(v) else "" for v in values))
+        lines.append(f"{_seconds(s.stamp_ns, zero_ns)},{_side(s.side)}," + ",".join(_number(v) for v in values))
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    """Counts as they are, others to five digits behind the point; empty where not known."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.5f}" if np.isfinite(value) else ""
 
 
 def _seconds(stamp_ns: int, zero_ns: int) -> str:
@@ -116,11 +127,15 @@ def _side(side: Side) -> str:
     return "left" if side == Side.LEFT else "right"
 
 
+GAIT_SECTION = "Gait"
+_GAIT_PICTURES: tuple[tuple[str, str, Callable[[GaitView], Figure | None]], ...] = (
+    ("gait_cycles", "Angles over the gait cycle: one initial contact of a foot to its next. Tilt and obliquity are about the pelvis' own axes.", gait_cycles),
+    ("footprints", "Footprints from above, in true proportion: each foot's median place in stance. Dots: heels.", pictures_gait.floor),
+    ("gait_events", "Heights of heel and toe; initial contacts on the heel, final contacts on the toe.", pictures_gait.gait_events),
+)
 _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], ...] = (
     ("Joint angles", "joint_angles", "Thick: smoothed, with its 95 % band; thin: causal. Blue: left, red: right.", pictures.joint_angles),
     ("Pelvis", "pelvis", "Position and orientation; below each, causal minus smoothed between the 95 % bands of both.", pictures_pelvis.pelvis),
-    ("Gait", "gait_cycles", "Smoothed angles over the gait cycle: one initial contact of a foot to its next.", pictures_cycles.gait_cycles),
-    ("Gait", "gait_events", "Heights of heel and toe (smoothed run); initial contacts on the heel, final contacts on the toe.", pictures.gait_events),
     ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_cameras.gc_curves),
     (html.CAMERA_SECTION, "scene", "The body's way through the cameras. Grey: cameras as loaded, coloured: refined.", pictures_cameras.scene),
     ("Run", "status", "Status of every frame, cameras that see the person, and the median reprojection error.", pictures.status_timeline),
@@ -131,8 +146,12 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], .
 def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
     """(section, name, caption, PNG) of each picture that there is something for."""
     drawn = []
+    view = view_of(result)
+    gait = [] if view is None else draw_gait(view)
     with styled():
         for section, name, caption, function in _PICTURES:
+            if name == "gc_curves":
+                drawn += gait
             figure = function(result)
             if figure is not None:
                 drawn.append((section, name, caption, _png(figure)))
@@ -141,6 +160,13 @@ def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
                     caption = "The fitted body over the detected keypoints (px), cropped round the person. Lines: refined cameras; dashed: loaded cameras."
                     drawn.append(("Reprojection", f"reprojection_{i + 1}", caption, _png(overlay)))
     return drawn
+
+
+def draw_gait(view: GaitView) -> list[tuple[str, str, str, bytes]]:
+    """(section, name, caption, PNG) of the gait pictures that there is something for."""
+    with styled():
+        figures = [(name, caption, function(view)) for name, caption, function in _GAIT_PICTURES]
+        return [(GAIT_SECTION, name, caption, _png(figure)) for name, caption, figure in figures if figure is not None]
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures over time: joint angles, gait events, status, latency.
+"""Pictures over time: joint angles, status, latency.
 
 Each function takes a `TrackResult` and gives a matplotlib figure, or None if there is nothing to show.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -117,65 +116,6 @@ def _contacts(axis, result: TrackResult) -> None:
     for event in result.smoothed.events:
         if event.type == EventType.INITIAL_CONTACT:
             axis.axvline((event.stamp_ns - result.zero_ns) * 1e-9, color=LEFT if event.side == Side.LEFT else RIGHT, lw=0.7, ls=":", alpha=0.7)
-
-
-def gait_events(result: TrackResult) -> Figure | None:
-    """Heights of heels and toes over time; initial contacts on the heel's curve, final contacts on the toe's (the heel's where there is no toe)."""
-    points = {}
-    for side in "LR":
-        for part, names in (("heel", ("Heel", "Ankle")), ("toe", ("BigToe", "Toe"))):
-            found = next((result.joint_centre_names.index(side + n) for n in names if side + n in result.joint_centre_names), None)
-            if found is not None:
-                points[side, part] = result.smoothed.joint_centres[:, found, 2]
-                continue
-            found = next((result.keypoint_names.index(side + n) for n in names if side + n in result.keypoint_names), None)
-            if found is not None:
-                points[side, part] = result.smoothed.keypoints[:, found, 2]
-    if ("L", "heel") not in points or ("R", "heel") not in points:
-        return None
-    figure = new_figure(12, 4.6)
-    axes = figure.subplots(2, 1, sharex=True, sharey=True)
-    for axis, side, word, colour, code in zip(axes, "LR", ("left", "right"), (LEFT, RIGHT), (Side.LEFT, Side.RIGHT), strict=True):
-        heel = 100 * points[side, "heel"]
-        toe = 100 * points.get((side, "toe"), points[side, "heel"])
-        axis.plot(result.time_s, heel, color=colour, lw=1.8)
-        if (side, "toe") in points:
-            axis.plot(result.time_s, toe, color=colour, lw=0.9, alpha=0.6)
-        for kind, marker, curve in ((EventType.INITIAL_CONTACT, "v", heel), (EventType.FINAL_CONTACT, "^", toe)):
-            times = np.array([(e.stamp_ns - result.zero_ns) * 1e-9 for e in result.smoothed.events if e.side == code and e.type == kind])
-            good = np.isfinite(curve)
-            if times.size and good.sum() > 1:
-                height = np.interp(times, result.time_s[good], curve[good])
-                axis.plot(times, height, marker, color="black", mfc="white" if marker == "^" else "black", ms=6)
-        events = [e for e in result.smoothed.events if e.side == code]
-        for start, end in _stances(events):
-            axis.axvspan((start - result.zero_ns) * 1e-9, (end - result.zero_ns) * 1e-9, color=colour, alpha=0.07, lw=0)
-        axis.set_title(f"{word} foot")
-        axis.set_ylabel("height (cm)")
-        axis.margins(x=0, y=0.08)
-    axes[-1].set_xlabel("time (s)")
-    axes[-1].xaxis.set_major_locator(time_ticks())
-    handles = [
-        Line2D([], [], color=MIDDLE, lw=1.8, label="heel"),
-        Line2D([], [], color=MIDDLE, lw=0.9, alpha=0.6, label="toe"),
-        Line2D([], [], marker="v", ls="", color="black", ms=6, label="initial contact"),
-        Line2D([], [], marker="^", ls="", color="black", mfc="white", ms=6, label="final contact"),
-        Patch(color=lighter(MIDDLE, 0.85), label="stance"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=5)
-    return figure
-
-
-def _stances(events) -> list[tuple[int, int]]:
-    """Pairs of an initial contact and the next final contact of one foot (ns)."""
-    pairs, start = [], None
-    for event in sorted(events, key=lambda e: e.stamp_ns):
-        if event.type == EventType.INITIAL_CONTACT:
-            start = event.stamp_ns
-        elif start is not None:
-            pairs.append((start, event.stamp_ns))
-            start = None
-    return pairs
 
 
 def status_timeline(result: TrackResult) -> Figure | None:

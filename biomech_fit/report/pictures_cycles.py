@@ -5,46 +5,48 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from biomech_fit.core.types import EventType, Side
-from biomech_fit.report.result import TrackResult
+from biomech_fit.report.gait_view import GaitView
 from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure
 
 PANELS = (
-    ("pelvis_tilt", "pelvis tilt"), ("pelvis_list", "pelvis list"), ("hip_flexion", "hip flexion (+)"), ("hip_adduction", "hip adduction (+)"),
+    ("pelvis_anterior_tilt", "pelvis anterior tilt (+)"), ("pelvis_obliquity", "pelvis obliquity, own side up (+)"),
+    ("hip_flexion", "hip flexion (+)"), ("hip_adduction", "hip adduction (+)"), ("hip_rotation", "hip internal rotation (+)"),
     ("knee_angle", "knee flexion (+)"), ("ankle_angle", "ankle dorsiflexion (+)"),
 )  # fmt: skip
+COLUMNS = 4
 MIN_CYCLES = 3
 """Of one side; with fewer there is no picture."""
 SHORTEST_S, LONGEST_S = 0.5, 2.5
 """Of a stride; others are two strides with a contact missed between, or none."""
 
 
-def gait_cycles(result: TrackResult) -> Figure | None:
-    """Mean and standard deviation of the smoothed angles over the gait cycle, left blue, right red; None with fewer than three strides."""
-    strides = {side: _strides(result, side) for side in (Side.LEFT, Side.RIGHT)}
-    panels = [(name, title) for name, title in PANELS if name in result.coordinate_names or f"{name}_r" in result.coordinate_names]
+def gait_cycles(view: GaitView) -> Figure | None:
+    """Mean and standard deviation of the angles over the gait cycle, left blue, right red; None with fewer than three strides, or without angles."""
+    strides = {side: cycles(view, side) for side in Side}
+    panels = [(name, title) for name, title in PANELS if name in view.angles or f"{name}_r" in view.angles]
     if max(len(s) for s in strides.values()) < MIN_CYCLES or not panels:
         return None
-    columns = 3
-    rows = -(-len(panels) // columns)
-    figure = new_figure(12, 2.4 * rows + 0.6)
-    axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    rows = -(-len(panels) // COLUMNS)
+    figure = new_figure(12, 2.6 * rows + 0.8)
+    axes = figure.subplots(rows, COLUMNS, squeeze=False)
     for axis, (name, title) in zip(axes.flat, panels, strict=False):
         for side, letter, colour in ((Side.LEFT, "l", LEFT), (Side.RIGHT, "r", RIGHT)):
-            column = name if name in result.coordinate_names else f"{name}_{letter}"
-            if column in result.coordinate_names and strides[side]:
-                _curves(axis, result, result.coordinate_names.index(column), strides[side], colour)
+            column = name if name in view.angles else f"{name}_{letter}"
+            if column in view.angles and strides[side]:
+                _curves(axis, view.time_s, view.angles[column], strides[side], colour)
         axis.set_title(title)
-        axis.set_ylabel("degrees")
         axis.set_xlim(0, 100)
+        axis.set_xlabel("gait cycle (%)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("degrees")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    for axis in axes[-1]:
-        axis.set_xlabel("gait cycle (%)")
     handles = [
         Patch(color=LEFT, label=f"left, {len(strides[Side.LEFT])} strides"),
         Patch(color=RIGHT, label=f"right, {len(strides[Side.RIGHT])} strides"),
@@ -57,27 +59,27 @@ def gait_cycles(result: TrackResult) -> Figure | None:
     return figure
 
 
-def _strides(result: TrackResult, side: Side) -> list[tuple[float, float, float | None]]:
-    """(start, end, final contact or None) in s of the strides during which the body was tracked all the time."""
-    events = sorted((e.stamp_ns, e.type) for e in result.smoothed.events if e.side == side)
-    contacts = [(t - result.zero_ns) * 1e-9 for t, kind in events if kind == EventType.INITIAL_CONTACT]
-    offs = [(t - result.zero_ns) * 1e-9 for t, kind in events if kind == EventType.FINAL_CONTACT]
-    tracked = np.isfinite(result.smoothed.position).all(1)
+def cycles(view: GaitView, side: Side) -> list[tuple[float, float, float | None]]:
+    """(start, end, final contact or None) in s of a foot's strides during which every angle is known."""
+    events = sorted((e.stamp_ns, e.type) for e in view.events if e.side == side)
+    contacts = [(t - view.zero_ns) * 1e-9 for t, kind in events if kind == EventType.INITIAL_CONTACT]
+    offs = [(t - view.zero_ns) * 1e-9 for t, kind in events if kind == EventType.FINAL_CONTACT]
+    time = view.time_s
+    known = np.isfinite(np.stack([*view.angles.values(), time])).all(0)
     strides = []
     for start, end in pairwise(contacts):
-        during = (result.time_s >= start) & (result.time_s <= end)
-        if SHORTEST_S <= end - start <= LONGEST_S and during.sum() > 5 and tracked[during].all():
+        during = (time >= start) & (time <= end)
+        if SHORTEST_S <= end - start <= LONGEST_S and during.sum() > 5 and known[during].all():
             strides.append((start, end, next((t for t in offs if start < t < end), None)))
     return strides
 
 
-def _curves(axis, result: TrackResult, index: int, strides: list[tuple[float, float, float | None]], colour: str) -> None:
+def _curves(axis: Axes, time_s: np.ndarray, angle: np.ndarray, strides: list[tuple[float, float, float | None]], colour: str) -> None:
     share = np.linspace(0, 1, 101)
-    angle = np.degrees(result.smoothed.position[:, index])
     good = np.isfinite(angle)
-    cycles = np.array([np.interp(start + share * (end - start), result.time_s[good], angle[good]) for start, end, _ in strides])
-    axis.plot(100 * share, cycles.T, color=colour, lw=0.5, alpha=0.35)
-    mean, std = cycles.mean(0), cycles.std(0, ddof=1) if len(cycles) > 1 else np.zeros(len(share))
+    curves = np.array([np.interp(start + share * (end - start), time_s[good], angle[good]) for start, end, _ in strides])
+    axis.plot(100 * share, curves.T, color=colour, lw=0.5, alpha=0.35)
+    mean, std = curves.mean(0), curves.std(0, ddof=1) if len(curves) > 1 else np.zeros(len(share))
     axis.fill_between(100 * share, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
     axis.plot(100 * share, mean, color=colour, lw=2)
     offs = [(off - start) / (end - start) for start, end, off in strides if off is not None]

@@ -8,6 +8,7 @@ import numpy as np
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.gait_summary import SummarySettings
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import GaitEvent
@@ -90,6 +91,8 @@ class TrackResult:
     """As it was read, so that entries and comments of a Pose2Sim calibration are kept in the refined one."""
     subject_model: Subject | None = None
     """The fitted body, for subject.yaml (`formats.subject.subject_from_estimate`); None = not written."""
+    step_settings: SummarySettings = field(default_factory=SummarySettings)
+    """Which steps count in the means."""
     extra: dict[str, object] = field(default_factory=dict)
     """More named entries for summary.json (plain JSON values)."""
 

@@ -8,6 +8,7 @@ import report_example
 
 from biomech_fit.core.types import EventType, GaitEvent, Side
 from biomech_fit.report import pictures, pictures_cycles, time_axis
+from biomech_fit.report.gait_view import view_of
 
 
 def contact(side, time_s, kind=EventType.INITIAL_CONTACT):
@@ -22,16 +23,16 @@ def walk():
 
 
 def test_strides_are_whole_and_carry_their_final_contact(walk):
-    strides = pictures_cycles._strides(walk, Side.LEFT)
+    strides = pictures_cycles.cycles(view_of(walk), Side.LEFT)
     assert [round(end - start, 3) for start, end, _ in strides] == [1.1, 1.1, 1.1]
     assert strides[0][2] == pytest.approx(1.3) and strides[1][2] is None
-    assert pictures_cycles.gait_cycles(walk) is not None
+    assert pictures_cycles.gait_cycles(view_of(walk)) is not None
 
 
 def test_no_picture_of_too_few_or_broken_strides(walk):
     walk.smoothed.position[100] = np.nan
-    assert len(pictures_cycles._strides(walk, Side.LEFT)) == 2
-    assert pictures_cycles.gait_cycles(walk) is None
+    assert len(pictures_cycles.cycles(view_of(walk), Side.LEFT)) == 2
+    assert pictures_cycles.gait_cycles(view_of(walk)) is None
 
 
 def test_an_angle_that_rests_and_is_unsure_is_unseen(walk):
