@@ -11,6 +11,8 @@ from typing import Any
 
 from biomech_fit.cli.folders import make_folder
 
+FEET = ("LHeel", "RHeel", "LBigToe", "RBigToe")
+
 
 def step_settings(config: Any, skip_steps: int | None) -> Any:
     """Which steps count in the means: the settings' entries, or what --skip-steps says."""
@@ -28,10 +30,10 @@ def run_points(args: argparse.Namespace) -> int:
     from biomech_fit.config import FitConfig, load_config
     from biomech_fit.config.version import version
     from biomech_fit.core.errors import InputError
-    from biomech_fit.core.gait import GaitSettings
+    from biomech_fit.core.gait import GaitDetector, GaitSettings
+    from biomech_fit.core.gait_recording import causal_gait, offline_gait
     from biomech_fit.formats.points_recording import open_points
     from biomech_fit.report.points_report import NO_BODY, PointsResult, write_points_outputs
-    from biomech_fit.stream.feet import read_gait
 
     given = {"--subject": args.subject, "--model": args.model, "--calibration": args.calibration, "--keypoint-set": args.keypoint_set}
     useless = [name for name, value in given.items() if value]
@@ -42,7 +44,9 @@ def run_points(args: argparse.Namespace) -> int:
     settings = step_settings(config, args.skip_steps)
     make_folder(args.out)
     began = time.perf_counter()
-    causal, smoothed = read_gait(recording.stamps_ns, recording.feet.heels, recording.feet.toes, GaitSettings(**asdict(config.gait)))
+    detector = GaitDetector(FEET, settings=GaitSettings(**asdict(config.gait)))
+    frames = list(zip(recording.stamps_ns.tolist(), recording.feet.heels, recording.feet.toes, strict=True))
+    causal, smoothed = causal_gait(detector, frames), offline_gait(detector, frames)
     result = PointsResult(recording, causal, smoothed, time.perf_counter() - began, version(), settings)
     summary = write_points_outputs(args.out, result, report=not args.no_report)
     for notice in recording.notices:

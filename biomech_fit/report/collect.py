@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import mujoco
@@ -12,6 +12,7 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.gait import GaitDetector, GaitSettings
+from biomech_fit.core.gait_recording import Frame, Gait, causal_gait, offline_gait
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.placement import best_placement
 from biomech_fit.core.types import FrameResult, GaitEvent, PoseEstimate, Status
@@ -54,9 +55,9 @@ class Collector:
         """The whole run. `more` are further fields of `TrackResult`."""
         stamps = sorted(self._frames)
         frames = [self._frames[s] for s in stamps]
-        causal = self._trajectory([f.causal for f in frames], [f.status for f in frames], 0.0)
+        causal = self._trajectory([f.causal for f in frames], [f.status for f in frames], causal_gait, 0.0)
         late = [self._smoothed.get(s) for s in stamps]
-        smoothed = self._trajectory(late, [e.status if e else f.status for e, f in zip(late, frames, strict=True)], self._lag_s)
+        smoothed = self._trajectory(late, [e.status if e else f.status for e, f in zip(late, frames, strict=True)], offline_gait, self._lag_s)
         shape = (len(frames), len(self._cameras), len(self._set))
         observed, confidence = np.full((*shape, 2), np.nan), np.zeros(shape)
         reprojected, reprojected_late = np.full((*shape, 2), np.nan), np.full((*shape, 2), np.nan)
@@ -94,7 +95,9 @@ class Collector:
         run.extra["smoothed"] = {"reprojection_px": reprojection_figures(run.errors_px(before=True), counted), "lag_s": self._lag_s}
         return run
 
-    def _trajectory(self, estimates: Sequence[PoseEstimate | None], status: Sequence[Status], lag_s: float) -> Trajectory:
+    def _trajectory(
+        self, estimates: Sequence[PoseEstimate | None], status: Sequence[Status], read_gait: Callable[[GaitDetector, Sequence[Frame]], Gait], lag_s: float
+    ) -> Trajectory:
         n, k, j = len(self._body.coordinate_names), len(self._set), len(self._body.joint_centre_names)
 
         def column(name: str, *shape: int) -> np.ndarray:
@@ -104,12 +107,9 @@ class Collector:
                     out[t] = getattr(estimate, name)
             return out
 
-        gait = GaitDetector(self._set.names, self._body.joint_centre_names, self._gait)
-        events, steps = [], []
-        for estimate in estimates:
-            if estimate is not None:
-                events += gait.update(estimate)
-                steps += gait.steps()
+        detector = GaitDetector(self._set.names, self._body.joint_centre_names, self._gait)
+        feet = [(estimate.stamp_ns, *detector.feet(estimate)) for estimate in estimates if estimate is not None]
+        events, steps = read_gait(detector, feet)
         position = column("position", n)
         if self._body.has_free_root and len(position):
             position[:, 3:6] = _unwrapped(position[:, 3:6])

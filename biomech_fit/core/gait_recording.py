@@ -1,0 +1,34 @@
+"""Gait of a whole recording of feet: as it would have been told live, and with the whole recording known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from biomech_fit.core.gait import GaitDetector
+from biomech_fit.core.steps import StepParameters, steps_of_recording
+from biomech_fit.core.types import GaitEvent
+
+Frame = tuple[int, np.ndarray, np.ndarray]
+"""Stamp (ns), heels and toes (2, 3) m, world: left, right; NaN = missing."""
+Gait = tuple[list[GaitEvent], list[StepParameters]]
+"""Events and steps."""
+
+
+def causal_gait(detector: GaitDetector, frames: Sequence[Frame]) -> Gait:
+    """What a listener would have got, in the order in which it would have come; forgets what the detector knew before."""
+    detector.reset()
+    events = [event for frame in frames for event in detector.update_points(*frame)]
+    events += detector.finish()
+    return events, detector.steps()
+
+
+def offline_gait(detector: GaitDetector, frames: Sequence[Frame]) -> Gait:
+    """The same with all of the recording known, z up: events of the offline pass, and heels over their whole stances. In order of time."""
+    events = detector.detect(frames)
+    detector.steps()
+    if not frames:
+        return events, []
+    stamps, heels, toes = (np.array(column) for column in zip(*frames, strict=True))
+    return events, steps_of_recording(events, stamps, heels, toes)
