@@ -33,7 +33,7 @@ def parameters_page() -> str:
         rows = [row for row in describe(kind) if not row.name.startswith(("fit.", "gait."))]
         extra = {
             FitterNodeConfig: "\nand `fit.*`, the settings of the fit above.\n",
-            GaitNodeConfig: "\nand `gait.*`, as in the settings of the fit.\n",
+            GaitNodeConfig: "\nand `gait.*` and `steps.*`, as in the settings of the fit.\n",
             SimulatorNodeConfig: "\nand `sim.*`, the settings of the simulator ([simulator.md](simulator.md)).\n",
         }.get(kind, "")
         parts.append(f"\n## {name}\n\n{text[:1].upper()}{text[1:]}\n\n{_table(rows)}{extra}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from biomech_fit.config.fit import FitConfig, GaitConfig
+from biomech_fit.config.fit import FitConfig, GaitConfig, StepsConfig
 from biomech_fit.config.setting import group, setting
 
 
@@ -52,11 +52,12 @@ class FitterNodeConfig:
 
 @dataclass(frozen=True)
 class GaitNodeConfig:
-    """gait_node: body_state_smoothed in, gait_events and step_parameters out."""
+    """gait_node: body_state and body_state_smoothed in, gait events of both, steps and their summary out."""
 
     world_frame: str = setting("world", "Frame of the events' positions when the body states name none.")
     marker_lifetime_s: float = setting(30.0, "Footprints of contacts stay in the display for this long.", unit="s", low=0.1, high=3600.0)
     gait: GaitConfig = group(GaitConfig, "Settings of the detector.")
+    steps: StepsConfig = group(StepsConfig, "Means over steps.")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.foot_gait import FootGait, RawEvent
 from biomech_fit.core.moving_floor import MovingFloor
 from biomech_fit.core.steps import StepParameters, StepTracker
-from biomech_fit.core.types import EventType, GaitEvent, PoseEstimate, Side, Status
+from biomech_fit.core.types import EventType, GaitEvent, Side, Status
 
 HEEL_NAMES = ("{S}Heel", "{s}_heel", "{s}heel", "{S}HEE", "{S}Ankle", "{s}_ankle", "{s}ankle")
 TOE_NAMES = ("{S}Toe", "{S}BigToe", "{s}_big_toe", "{s}_toe", "{s}toe", "{s}mtoe", "{S}TOE", "{S}SmallToe", "{S}Ankle", "{s}_ankle", "{s}ankle")
@@ -21,6 +22,28 @@ OFFLINE_LOOK_AHEAD_S = 0.3
 _USABLE = (Status.OK, Status.REINITIALISED)
 _PREDICTED_S = 0.1
 """A pose that is only predicted bridges this much, and no more: it does not know of a contact."""
+
+
+class BodyPoints(Protocol):
+    """What the detector needs of a `PoseEstimate`."""
+
+    @property
+    def stamp_ns(self) -> int: ...
+    @property
+    def status(self) -> Status: ...
+    @property
+    def keypoints(self) -> np.ndarray: ...
+    @property
+    def joint_centres(self) -> np.ndarray: ...
+
+
+class FeetAt(NamedTuple):
+    """Both feet at one instant: left, right."""
+
+    stamp_ns: int
+    heels: np.ndarray
+    """(2, 3) m, world; NaN = missing."""
+    toes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,18 +111,18 @@ class GaitDetector:
         self._tracker.reset()
         self._steps: list[StepParameters] = []
 
-    def update(self, estimate: PoseEstimate) -> list[GaitEvent]:
+    def update(self, estimate: BodyPoints) -> list[GaitEvent]:
         """Takes the next pose; gives the events that it decides, about 0.1 s after they happened."""
-        return self.update_points(estimate.stamp_ns, *self.feet(estimate))
+        return self.update_points(*self.feet(estimate))
 
-    def feet(self, estimate: PoseEstimate) -> tuple[np.ndarray, np.ndarray]:
-        """Heels and toes (2, 3) m, left and right, of a pose as `update` takes them; NaN where the pose is not to be used."""
-        if not self._usable(estimate):
-            return np.full((2, 3), np.nan), np.full((2, 3), np.nan)
-        p = [np.asarray(estimate.joint_centres[i] if in_centres else estimate.keypoints[i], float) for in_centres, i in self._points]
-        return np.stack(p[:2]), np.stack(p[2:])
+    def feet(self, pose: BodyPoints) -> FeetAt:
+        """Heels and toes of a pose as `update` takes them; NaN where the pose is not to be used."""
+        if not self._usable(pose):
+            return FeetAt(pose.stamp_ns, np.full((2, 3), np.nan), np.full((2, 3), np.nan))
+        p = np.array([pose.joint_centres[i] if in_centres else pose.keypoints[i] for in_centres, i in self._points], float)
+        return FeetAt(pose.stamp_ns, p[:2], p[2:])
 
-    def _usable(self, estimate: PoseEstimate) -> bool:
+    def _usable(self, estimate: BodyPoints) -> bool:
         if estimate.status in _USABLE:
             self._known_ns = estimate.stamp_ns
             return True

@@ -1,9 +1,11 @@
-"""gait_node: body_state_smoothed in, gait_events and step_parameters out."""
+"""gait_node: body_state and body_state_smoothed in, gait events of both, and steps, out."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -14,16 +16,44 @@ from visualization_msgs.msg import MarkerArray
 from biomech_fit import msg as bf
 from biomech_fit.config.node import GaitNodeConfig
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.gait import GaitDetector, GaitSettings
+from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
+from biomech_fit.core.gait_summary import SummarySettings
+from biomech_fit.core.types import GaitEvent
 from biomech_fit.ros import parameters, qos
 from biomech_fit.ros.clock import on_backward_jump
-from biomech_fit.ros.convert import estimate_from_msg, gait_event_msg, step_msg
+from biomech_fit.ros.convert import gait_event_msg, points_from_msg
 from biomech_fit.ros.diagnostics import Diagnostics
-from biomech_fit.ros.markers import event_marker
+from biomech_fit.ros.foot_markers import event_marker, foot_markers
+from biomech_fit.ros.gait_outputs import StepOutputs
 from biomech_fit.ros.spin import run_node
 
-MARKER_NUMBERS = 500
-"""Footprints kept apart; older ones are overwritten."""
+FEET_HZ = 15.0
+"""Feet are drawn at most this often."""
+
+
+class Feet:
+    """The detector on one of the fitter's outputs, made anew when the names of its points change."""
+
+    def __init__(self, settings: Callable[[], GaitSettings]) -> None:
+        self._settings = settings
+        self._names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+        self.detector: GaitDetector | None = None
+        self.at: FeetAt | None = None
+
+    def forget(self) -> None:
+        """Begins anew with the next state, with the settings as they are then."""
+        self._names = self.detector = self.at = None
+
+    def update(self, state: bf.BodyState) -> list[GaitEvent]:
+        """Events that this state decides. Raises InputError (once for the same names) where there are no feet, ValueError where arrays do not fit names."""
+        names = tuple(state.keypoint_names), tuple(state.joint_centre_names)
+        if names != self._names:
+            self._names, self.detector = names, None
+            self.detector = GaitDetector(*names, settings=self._settings())
+        if self.detector is None:
+            return []
+        self.at = self.detector.feet(points_from_msg(state))
+        return self.detector.update_points(*self.at)
 
 
 class GaitNode(Node):
@@ -34,15 +64,17 @@ class GaitNode(Node):
         parameters.declare(self, GaitNodeConfig())
         self.settings = parameters.read(self, GaitNodeConfig())
         self.diagnostics = Diagnostics(self)
-        self._detector: GaitDetector | None = None
-        self._names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-        self._event_count = self._step_count = 0
+        self._live, self._late = Feet(self._detector_settings), Feet(self._detector_settings)
+        self._event_count = self._late_count = 0
+        self._drawn_ns = 0
         overridable = {"qos_overriding_options": qos.overridable()}
         self._events = self.create_publisher(bf.GaitEvent, "gait_events", qos.results(), **overridable)
-        self._steps = self.create_publisher(bf.StepParameters, "step_parameters", qos.results(), **overridable)
+        self._late_events = self.create_publisher(bf.GaitEvent, "gait_events_smoothed", qos.results(), **overridable)
+        self._steps = StepOutputs(self)
         self._markers = self.create_publisher(MarkerArray, "gait_markers", qos.results(), **overridable)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
-        self.create_subscription(bf.BodyState, "body_state_smoothed", self._receive, qos.results(), **overridable)
+        for topic, receive in (("body_state", self._receive), ("body_state_smoothed", self._receive_late)):
+            self.create_subscription(bf.BodyState, topic, partial(self._guarded, receive), qos.results(), **overridable)
         self.create_service(Trigger, "~/reset", self._reset_service)
         self.create_timer(1.0, self._report)
         self._jump_handle = on_backward_jump(self.get_clock(), self.reset)
@@ -50,9 +82,10 @@ class GaitNode(Node):
 
     def reset(self) -> None:
         """Forgets all feet; steps are counted from 0 again."""
-        if self._detector is not None:
-            self._detector.reset()
-        self._event_count = self._step_count = 0
+        self._live.forget()
+        self._late.forget()
+        self._steps.reset()
+        self._event_count = self._late_count = self._drawn_ns = 0
 
     def close(self) -> None:
         self._jump_handle.unregister()
@@ -62,48 +95,60 @@ class GaitNode(Node):
         response.success, response.message = True, "Gait events start anew with the next body state."
         return response
 
+    def _detector_settings(self) -> GaitSettings:
+        return GaitSettings(**asdict(self.settings.gait))
+
     def _new_settings(self) -> None:
         self.settings = parameters.read(self, GaitNodeConfig())
-        self._names = None  # the detector is made anew with the next state
+        self._live.forget()
+        self._late.forget()
 
-    def _receive(self, state: bf.BodyState) -> None:
+    def _guarded(self, receive: Callable[[bf.BodyState], None], state: bf.BodyState) -> None:
         if not len(state.position):  # only a status: nobody is tracked
             return
         try:
-            names = tuple(state.keypoint_names), tuple(state.joint_centre_names)
-            if names != self._names:
-                self._names = names
-                self._detector = GaitDetector(*names, settings=GaitSettings(**asdict(self.settings.gait)))
-            if self._detector is None:
-                return
-            events = self._detector.update(estimate_from_msg(state))
-            steps = self._detector.steps()
+            receive(state)
         except InputError as error:
-            self._detector = None
             self.diagnostics.problem("gait", str(error))
-            return
         except (ValueError, IndexError) as error:
             self.diagnostics.problem("body state", f"A body state was dropped because its arrays do not fit its names: {error}.")
-            return
-        frame = state.header.frame_id or self.settings.world_frame
-        markers = []
+
+    def _receive(self, state: bf.BodyState) -> None:
+        events = self._live.update(state)
+        self._event_count += self._publish(self._events, events, state)
+        if self._markers.get_subscription_count():
+            self._draw(events, state)
+
+    def _receive_late(self, state: bf.BodyState) -> None:
+        self._late_count += self._publish(self._late_events, self._late.update(state), state)
+        if self._late.detector is not None:
+            settings = SummarySettings(**asdict(self.settings.steps))
+            self._steps.publish(self._late.detector.steps(), settings, state.header.frame_id or self.settings.world_frame, state.subject)
+
+    def _publish(self, publisher: Any, events: list[GaitEvent], state: bf.BodyState) -> int:
+        """The events, as late as the state itself was; how many there were."""
         for event in events:
             if not math.isfinite(float(event.position.sum())):
-                self.diagnostics.problem("gait", "A gait event without a position was not published.", "error")
-                continue
-            # The smoothed state itself has seen lag_s of later frames.
-            event = replace(event, detection_delay_s=event.detection_delay_s + state.lag_s)
-            self._events.publish(gait_event_msg(event, frame_id=frame, subject=state.subject))
-            markers.append(event_marker(event, self._event_count % MARKER_NUMBERS, frame, self.settings.marker_lifetime_s))
-            self._event_count += 1
+                self.diagnostics.problem("gait", "A gait event has no position.", "error")
+            late = replace(event, detection_delay_s=event.detection_delay_s + state.lag_s)
+            publisher.publish(gait_event_msg(late, frame_id=state.header.frame_id or self.settings.world_frame, subject=state.subject))
+        return len(events)
+
+    def _draw(self, events: list[GaitEvent], state: bf.BodyState) -> None:
+        at, detector = self._live.at, self._live.detector
+        if at is None or detector is None:
+            return
+        frame, first = state.header.frame_id or self.settings.world_frame, self._event_count - len(events)
+        life_s = self.settings.marker_lifetime_s
+        markers = [event_marker(e, at.heels, at.toes, first + k, frame, life_s) for k, e in enumerate(events)]
+        if not 0 <= at.stamp_ns - self._drawn_ns < 1e9 / FEET_HZ:
+            self._drawn_ns = at.stamp_ns
+            markers += foot_markers(at.stamp_ns, at.heels, at.toes, detector.contact(), frame)
         if markers:
             self._markers.publish(MarkerArray(markers=markers))
-        for step in steps:
-            self._steps.publish(step_msg(step, self._step_count, frame_id=frame, subject=state.subject))
-            self._step_count += 1
 
     def _report(self) -> None:
-        row = ("ok", "gait", f"{self._event_count} contacts and {self._step_count} steps since the start.", {})
+        row = ("ok", "gait", f"{self._event_count} contacts ({self._late_count} smoothed) and {self._steps.count} steps since the start.", {})
         self._diagnostics_publisher.publish(self.diagnostics.message(self.get_clock().now().nanoseconds, [row]))
 
 

@@ -40,6 +40,7 @@ class RecorderNode(Node):
         self.states: list[bf.BodyState] = []
         self.smoothed: list[bf.BodyState] = []
         self.events: list[bf.GaitEvent] = []
+        self.late_events: list[bf.GaitEvent] = []
         self.joint_states = 0
         self.delays_s: list[float] = []
         """From the exposure's stamp to the arrival of body_state here, where stamps are of this machine's clock."""
@@ -50,6 +51,7 @@ class RecorderNode(Node):
         self._listen(bf.BodyState, "body_state", self._receive)
         self._listen(bf.BodyState, "body_state_smoothed", self.smoothed.append)
         self._listen(bf.GaitEvent, "gait_events", self.events.append)
+        self._listen(bf.GaitEvent, "gait_events_smoothed", self.late_events.append)
         self._listen(JointState, "joint_states", self._count)
         self._listen(bf.CameraCalibrationState, "calibration", partial(setattr, self, "_calibration"), qos.latched())
         self._listen(bf.SubjectModel, "subject_model", partial(setattr, self, "_subject"), qos.latched())
@@ -93,6 +95,7 @@ class RecorderNode(Node):
             self._calibration,
             self._subject,
             self.events,
+            self.late_events,
             version=version(),
             source="live topics",
             extra={"topics": self._topics()},
@@ -110,6 +113,7 @@ class RecorderNode(Node):
             "body_state_smoothed": len(self.smoothed),
             "joint_states": self.joint_states,
             "gait_events": len(self.events),
+            "gait_events_smoothed": len(self.late_events),
             "keypoints": {name: len(messages) for name, messages in self.keypoints.items()},
             "frames_left_out": int(np.maximum(np.rint(gaps) - 1, 0).sum()),
             "frames_without_camera": missing,

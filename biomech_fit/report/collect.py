@@ -108,7 +108,7 @@ class Collector:
             return out
 
         detector = GaitDetector(self._set.names, self._body.joint_centre_names, self._gait)
-        feet = [(estimate.stamp_ns, *detector.feet(estimate)) for estimate in estimates if estimate is not None]
+        feet = [detector.feet(estimate) for estimate in estimates if estimate is not None]
         events, steps = read_gait(detector, feet)
         position = column("position", n)
         if self._body.has_free_root and len(position):

@@ -29,6 +29,7 @@ def collected(
     calibration: bf.CameraCalibrationState | None,
     subject: bf.SubjectModel | None,
     events: Sequence[bf.GaitEvent] = (),
+    late_events: Sequence[bf.GaitEvent] = (),
     **more: object,
 ) -> TrackResult:
     """A run from what went over the topics. Times count from the first keypoints' stamp.
@@ -40,7 +41,8 @@ def collected(
         keypoints: what each camera's detector sent.
         calibration: the last one; None = as loaded.
         subject: the last one.
-        events: of gait_node, on the smoothed states.
+        events: of gait_node, on the causal states.
+        late_events: on the smoothed ones.
         more: further fields of `TrackResult`.
 
     Raises:
@@ -75,8 +77,9 @@ def collected(
         subject_model=subject_from_estimate(estimate, setup.body, setup.keypoint_set.name),
         **more,
     )
-    if events:
-        result.smoothed.events = [replace(e, stamp_ns=e.stamp_ns - first) for e in sorted(map(gait_event_from_msg, events), key=lambda e: e.stamp_ns)]
+    for trajectory, sent in ((result.causal, events), (result.smoothed, late_events)):
+        if sent:
+            trajectory.events = [replace(e, stamp_ns=e.stamp_ns - first) for e in sorted(map(gait_event_from_msg, sent), key=lambda e: e.stamp_ns)]
     return result
 
 

@@ -51,10 +51,13 @@ def test_gait_node_finds_steps():
         node = add(GaitNode(context=context))
         peer = add(Node("peer", context=context))
         events, steps, markers = [], [], []
+        late = []
         peer.create_subscription(bf.GaitEvent, "gait_events", events.append, qos.results())
+        peer.create_subscription(bf.GaitEvent, "gait_events_smoothed", late.append, qos.results())
         peer.create_subscription(bf.StepParameters, "step_parameters", steps.append, qos.results())
         peer.create_subscription(MarkerArray, "gait_markers", markers.append, qos.results())
-        publisher = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results(1000))
+        publisher = peer.create_publisher(bf.BodyState, "body_state", qos.results(1000))
+        late_publisher = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results(1000))
         assert spin_until(lambda: linked(node, peer))
         broken = walking_state(0.0)
         broken.keypoints = [1.0, 2.0]
@@ -62,8 +65,20 @@ def test_gait_node_finds_steps():
         publisher.publish(bf.BodyState(status=2))
         for k in range(360):
             publisher.publish(walking_state(k / 60))
+            if k >= 15:
+                state = walking_state((k - 15) / 60)
+                state.lag_s = 0.25
+                late_publisher.publish(state)
             spin_until(lambda: False, 0.001)
-        assert spin_until(lambda: len(steps) >= 6 and markers and len(steps) == node._step_count and len(events) == node._event_count)
+        assert spin_until(
+            lambda: len(steps) >= 6 and markers and (len(steps), len(events), len(late)) == (node._steps.count, node._event_count, node._late_count)
+        )
+        keys = [(e.type, e.side, round(time_ns(e.header.stamp) * 1e-9)) for e in events]
+        assert len(keys) == len(set(keys)), "an event came twice"
+        delay = [e.detection_delay.sec + e.detection_delay.nanosec * 1e-9 for e in events], [e.detection_delay.nanosec * 1e-9 for e in late]
+        assert 0.05 < np.median(delay[0]) < 0.15
+        # Initial contacts take twice as long as final ones; a different number of either moves the median.
+        assert np.median(delay[1]) == pytest.approx(np.median(delay[0]) + 0.25, abs=0.04)
         sides = [e.side for e in events if e.type == bf.GaitEvent.INITIAL_CONTACT]
         assert len(sides) >= 7 and all(a != b for a, b in itertools.pairwise(sides))
         assert steps[-1].step_time_s == pytest.approx(0.5, abs=0.05) and steps[-1].stride_length_m == pytest.approx(1.2, abs=0.1)

@@ -105,7 +105,7 @@ def test_recorder_writes_what_came(setup, tmp_path):
         states = peer.create_publisher(bf.BodyState, "body_state", qos.results())
         late = peer.create_publisher(bf.BodyState, "body_state_smoothed", qos.results())
         keypoints = [peer.create_publisher(bf.Keypoints2D, f"{c.name}/keypoints", qos.keypoints()) for c in CAMERAS]
-        events = peer.create_publisher(bf.GaitEvent, "gait_events", qos.results())
+        events = peer.create_publisher(bf.GaitEvent, "gait_events_smoothed", qos.results())
         calibration = peer.create_publisher(bf.CameraCalibrationState, "calibration", qos.latched())
         subject = peer.create_publisher(bf.SubjectModel, "subject_model", qos.latched())
         assert spin_until(lambda: linked(node, peer))
