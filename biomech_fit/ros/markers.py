@@ -1,20 +1,20 @@
-"""What rviz shows: the skeleton, joint axes, cameras, keypoints and footprints as marker arrays."""
+"""What rviz shows: the skeleton, joint axes, cameras and keypoints as marker arrays (feet: `foot_markers`)."""
 
 from __future__ import annotations
 
 import mujoco
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Vector3
+from geometry_msgs.msg import Vector3
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.keypoint_set import KeypointSet
-from biomech_fit.core.types import EventType, GaitEvent, PoseEstimate, Side
+from biomech_fit.core.types import PoseEstimate
 from biomech_fit.formats.mjcf import scaled_mj_model
-from biomech_fit.ros.convert import duration_msg, header, point_msg, quaternion_msg, wxyz_from_matrix
+from biomech_fit.ros.convert import header, point_msg, quaternion_msg, wxyz_from_matrix
 
 LEFT = ColorRGBA(r=0.20, g=0.45, b=0.85, a=1.0)
 RIGHT = ColorRGBA(r=0.85, g=0.30, b=0.20, a=1.0)
@@ -173,16 +173,3 @@ def camera_markers(cameras: list[Camera] | tuple[Camera, ...], frame_id: str, st
 def delete_all(namespace: str = "") -> MarkerArray:
     """Takes everything off the display, e.g. when the node is deactivated."""
     return MarkerArray(markers=[Marker(ns=namespace, action=Marker.DELETEALL)])
-
-
-def event_marker(event: GaitEvent, number: int, frame_id: str, lifetime_s: float) -> Marker:
-    """A footprint: a flat disc where the foot met (full) or left (pale) the floor."""
-    marker = Marker(header=header(event.stamp_ns, frame_id), ns="gait_events", id=number, type=Marker.CYLINDER, action=Marker.ADD)
-    marker.lifetime = duration_msg(lifetime_s)
-    size = 0.10 if event.type == EventType.INITIAL_CONTACT else 0.06
-    marker.scale = Vector3(x=size, y=size, z=0.01)
-    base = LEFT if event.side == Side.LEFT else RIGHT
-    marker.color = ColorRGBA(r=base.r, g=base.g, b=base.b, a=1.0 if event.type == EventType.INITIAL_CONTACT else 0.4)
-    marker.pose.position = Point(x=float(event.position[0]), y=float(event.position[1]), z=float(event.position[2]))
-    marker.pose.orientation.w = 1.0
-    return marker
