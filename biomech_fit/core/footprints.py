@@ -41,7 +41,7 @@ def sole(side: Side, heel: np.ndarray, toe: np.ndarray) -> np.ndarray:
 
 
 def footprints(
-    events: Iterable[GaitEvent], stamps_ns: np.ndarray, heels: np.ndarray, toes: np.ndarray, up: Sequence[float] = (0.0, 0.0, 1.0)
+    events: Iterable[GaitEvent], stamps_ns: np.ndarray, heels: np.ndarray, toes: np.ndarray, up: Sequence[float] = (0.0, 0.0, 1.0), moving: bool = True
 ) -> tuple[list[Footprint], np.ndarray]:
     """Every initial contact's print, in order of time, and the velocity (2,) m/s of a treadmill's belt (0 over ground).
 
@@ -50,6 +50,8 @@ def footprints(
         stamps_ns: (T,) increasing.
         heels: (T, 2, 3) m, world: left, right; NaN = missing.
         toes: (T, 2, 3) m.
+        up: the world's vertical direction.
+        moving: the floor may be a treadmill's belt.
     """
     plane = horizontal_plane(up)
     events = sorted(events, key=lambda e: e.stamp_ns)
@@ -66,7 +68,8 @@ def footprints(
         heel, toe = heels[mine, side] @ plane.T, toes[mine, side] @ plane.T
         stance = Stance((stamps_ns[mine] - contact.stamp_ns) * 1e-9, heel, toe - heel)
         hold = Foothold(side, contact.stamp_ns, plane @ contact.position, stance if len(mine) else None)
-        belt.learn(hold)
+        if moving:
+            belt.learn(hold)
         holds.append(hold)
     velocities = [belt.velocity(side) for side in Side]
     prints = []

@@ -93,7 +93,7 @@ class GaitDetector:
         self.settings = settings or GaitSettings()
         self._points = [_find(keypoint_names, joint_centre_names, side, names) for names in (HEEL_NAMES, TOE_NAMES) for side in "LR"]
         self._turn = _to_z_up(np.asarray(up, float))
-        self._tracker = StepTracker(up)
+        self._tracker = StepTracker(up, belt=self.settings.moving_floor)
         self.reset()
 
     def reset(self) -> None:

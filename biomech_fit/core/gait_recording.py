@@ -31,4 +31,4 @@ def offline_gait(detector: GaitDetector, frames: Sequence[Frame]) -> Gait:
     if not frames:
         return events, []
     stamps, heels, toes = (np.array(column) for column in zip(*frames, strict=True))
-    return events, steps_of_recording(events, stamps, heels, toes)
+    return events, steps_of_recording(events, stamps, heels, toes, belt=detector.settings.moving_floor)

@@ -83,11 +83,12 @@ class StepTracker:
         up: the world's vertical direction.
         max_step_s: contacts further apart than this belong to different walks, and give no step.
         settle_s: a step is told this long after its contact, when its heel rests, or at the end of its stance where that comes first.
+        belt: the floor may be a treadmill's; False = it stands still.
     """
 
-    def __init__(self, up: Sequence[float] = (0.0, 0.0, 1.0), max_step_s: float = 1.5, settle_s: float = SETTLE_S) -> None:
+    def __init__(self, up: Sequence[float] = (0.0, 0.0, 1.0), max_step_s: float = 1.5, settle_s: float = SETTLE_S, belt: bool = True) -> None:
         self._plane = horizontal_plane(up)
-        self._max_step_s, self._settle_s = max_step_s, settle_s
+        self._max_step_s, self._settle_s, self._may_be_belt = max_step_s, settle_s, belt
         self.reset()
 
     def reset(self) -> None:
@@ -148,7 +149,7 @@ class StepTracker:
             self._walk_index = 0
             return None
         here, there, before = self._foothold(event), self._foothold(opposite), None if previous is None else self._foothold(previous)
-        for foothold in (here, there):
+        for foothold in (here, there) if self._may_be_belt else ():
             self._belt.learn(foothold)
         lengths = step_lengths(here, there, before, self._belt)
         times = _times(event, opposite, previous, self._offs[side], self._offs[other])
@@ -208,7 +209,7 @@ def _between(name: str, spans: Sequence[tuple[GaitEvent | None, GaitEvent | None
 
 
 def steps_of_recording(
-    events: Iterable[GaitEvent], stamps_ns: Sequence[int], heels: np.ndarray, toes: np.ndarray, up: Sequence[float] = (0.0, 0.0, 1.0)
+    events: Iterable[GaitEvent], stamps_ns: Sequence[int], heels: np.ndarray, toes: np.ndarray, up: Sequence[float] = (0.0, 0.0, 1.0), belt: bool = True
 ) -> list[StepParameters]:
     """The steps of a whole recording, each heel's place over its whole stance.
 
@@ -217,8 +218,10 @@ def steps_of_recording(
         stamps_ns: (T,) increasing.
         heels: (T, 2, 3) m, world: left, right; NaN = missing.
         toes: (T, 2, 3) m.
+        up: the world's vertical direction.
+        belt: as for `StepTracker`.
     """
-    tracker = StepTracker(up, settle_s=STANDING_S)
+    tracker = StepTracker(up, settle_s=STANDING_S, belt=belt)
     waiting = deque(sorted(events, key=lambda e: e.stamp_ns))
     steps = []
     for stamp_ns, heel, toe in zip(stamps_ns, heels, toes, strict=True):

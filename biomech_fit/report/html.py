@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+from collections.abc import Iterable
 from typing import Any
 
 _STYLE = """
@@ -47,7 +48,7 @@ def render(summary: dict[str, Any], pictures: list[tuple[str, str, str, bytes]])
             parts.append(_camera_table(summary))
     if CAMERA_SECTION not in by_title and summary["cameras"]:
         parts += [f"<h2>{CAMERA_SECTION}</h2>", _camera_table(summary)]
-    parts += ["<h2>Steps</h2>", *step_section(summary), "<h2>Body</h2>", _segment_table(summary["segment_lengths_m"])]
+    parts += ["<h2>Steps</h2>", *step_section(summary, [name for _, name, _, _ in pictures]), "<h2>Body</h2>", _segment_table(summary["segment_lengths_m"])]
     return page(what, parts)
 
 
@@ -111,8 +112,8 @@ _STEP_ROWS = {
 """Label, factor and digits of each step parameter."""
 
 
-def step_section(summary: dict[str, Any]) -> list[str]:
-    """Means, variability and symmetry of the steps, and a kind word where there are none, or too few."""
+def step_section(summary: dict[str, Any], drawn: Iterable[str]) -> list[str]:
+    """Means, variability and symmetry of the steps, and a kind word where there are none, or too few. `drawn`: names of the pictures that there are."""
     gait, count = summary["gait_summary"], summary["steps"]["count"]
     counted = gait["steps_left"] + gait["steps_right"]
     if not count:
@@ -126,6 +127,8 @@ def step_section(summary: dict[str, Any]) -> list[str]:
     words += f"; left out: {' and '.join(left_out)}." if left_out else "."
     if counted < 6:
         words += " So few steps say little about means, and less about variability."
+    if "gait_cycles" not in drawn:
+        words += " Curves over the gait cycle need joint angles and three whole strides of one foot; there are none here."
     rows = []
     for name, (label, factor, digits) in _STEP_ROWS.items():
         r = gait["parameters"][name]

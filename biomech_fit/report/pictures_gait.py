@@ -75,7 +75,8 @@ def floor(view: GaitView) -> Figure | None:
 
     On a treadmill everything is laid out along the belt.
     """
-    prints, belt = footprints(view.events, view.stamps_ns, view.heels, view.toes)
+    on_belt = any(s.belt_speed_m_s > 0 for s in view.steps)
+    prints, belt = footprints(view.events, view.stamps_ns, view.heels, view.toes, moving=on_belt)
     if len(prints) < 2:
         return None
     middle_ns = 0.5 * (prints[0].stamp_ns + prints[-1].stamp_ns)

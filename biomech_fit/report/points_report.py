@@ -118,7 +118,7 @@ def _page(summary: dict[str, Any], pictures: list[tuple[str, str, str, bytes]]) 
         "<h2>Gait</h2>",
         *(html.figure(name, caption, png) for _, name, caption, png in pictures),
         "<h2>Steps</h2>",
-        *html.step_section(summary),
+        *html.step_section(summary, [name for _, name, _, _ in pictures]),
     ]
     if "labels" in summary:
         rows = []

@@ -107,6 +107,13 @@ def test_on_a_treadmill_lengths_are_along_the_belt():
         assert step.belt_speed_m_s == pytest.approx(1.1, abs=0.01) and step.step_width_m == pytest.approx(0.12, abs=1e-3)
 
 
+def test_a_floor_that_is_known_to_rest_has_no_belt():
+    places = np.array([[0.4, 0.06 if k % 2 == 0 else -0.06] for k in range(6)])
+    recording = walk(places, np.zeros(6), belt=(-1.1, 0.0))
+    assert all(s.belt_speed_m_s == 0 for s in steps_of_recording(*recording, belt=False)) and not footprints(*recording, moving=False)[1].any()
+    assert footprints(*recording)[1] == pytest.approx([-1.1, 0.0], abs=0.01)
+
+
 def test_feet_that_slip_once_are_on_no_belt():
     events, stamps, heels, toes = walk(*straight())
     slipping = (stamps > 1.15e9) & (stamps < 1.4e9)
