@@ -35,12 +35,16 @@ GROWING_ITERATIONS = 2
 """Gauss-Newton steps per frame until the window is full: the slow states still move."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
-SLOW_STEP_S = 0.045
-"""Once the window is full and the start is over, the slow states move no more often than this; on frames between they are held."""
+BEYOND_LAG_S = 0.15
+"""How much longer the window is than the lag."""
+SLOW_START_S, SLOW_STEP_S = 2.0, 0.045
+"""When a track is older than the first, its slow states move no more often than the second; on frames between they are held."""
 JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
 START_HOLD, START_HOLD_S = 25.0, 1.0
 """Information of the cameras' prior is this many times larger in the first second of a rig that has seen nobody yet."""
+SPREAD_COUNT = 1
+"""The configured spread of the cameras' errors weighs as much as so many observed ones."""
 CONTACT_MEMORY_S = 0.15
 """What is wrong with a resting foot's model stays so for about this long: so many seconds count as one sample."""
 FLOOR_HEIGHT_STD_M, FLOOR_SLOPE_STD = 3.0, 0.01
@@ -66,8 +70,9 @@ class SlowEstimate:
 
 
 def window_frames(config: FitConfig, frame_rate_hz: float) -> int:
-    """Frames in the window. Longer ones give no better result: what leaves the window goes on to speak as a prior."""
-    return max(config.window.frames, round(config.window.lag_s * frame_rate_hz) + 4)
+    """Frames in the window. Much longer ones give no better result: what leaves the window goes on to speak as a prior, only it is not linearised again."""
+    lag_s = config.window.lag_s
+    return max(config.window.frames, round((lag_s + BEYOND_LAG_S) * frame_rate_hz), round(lag_s * frame_rate_hz) + 4)
 
 
 def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera], has_feet: bool, backend: str) -> SolverOptions:
@@ -109,6 +114,7 @@ class PersonTracker:
         self.body, self.mapped, self.cameras, self.config = body, mapped, list(cameras), config
         self._loaded = list(cameras)
         self._device = device
+        self._alone = config.stream.max_people == 1
         self.options = solver_options(config, frame_rate_hz, cameras, bool(body.foot_points), device.platform)
         with jax.default_device(device):
             self.solver = _shared_solver(body, len(cameras), self.options)
@@ -119,6 +125,7 @@ class PersonTracker:
         self._shifting: Future[Window] | None = None
         self._forget_moves()
         self._placement: Placement | None = None
+        self._spread = 1.0
         self._prior = self._static_prior()
         self.forget()
 
@@ -143,7 +150,7 @@ class PersonTracker:
         """(7,) of each camera's states, without the gauge."""
         refine = self.config.refine
         turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
-        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] if refine.cameras else np.full(6, _PINNED)
+        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] / self._spread if refine.cameras else np.full(6, _PINNED)
         return np.r_[one, clock**-2 if refine.clock else _PINNED]
 
     def _camera_prior(self) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +193,7 @@ class PersonTracker:
             part = self.layout.cameras
             mean[part], covariance[part, part] = self.slow.mean[part], self.slow.covariance[part, part]
         else:
-            self._cameras_released = False
+            self._cameras_released, self._spread = False, 1.0
             self.noise = DetectorNoise(self.config.noise, len(self.cameras), self.layout.n_keypoints)
         self.slow = SlowEstimate(mean, covariance)
         self._floor_known = False
@@ -243,6 +250,25 @@ class PersonTracker:
         self.window = window._replace(cameras=arrays, slow=state, prior=_float32(prior), head=head, rounded=None, observed=observed)
         for _, uv, points in self._pixels:
             uv[c] = camera.project(points)
+
+    def _learn_spread(self) -> None:
+        """How wrong the loaded calibration is, told by the corrections found so far: the spread (variance, relative to the configured one) of all cameras'
+        errors, by one step of expectation maximisation. A good calibration is then held more firmly, and a poor one less, than the configured."""
+        if not (self._cameras_released and self._alone and self.config.refine.cameras and (~self._moved).sum() > 2):
+            return
+        states = (CAMERA_STATES * np.flatnonzero(~self._moved)[:, None] + np.arange(6)).ravel()
+        part = self.layout.cameras
+        squares = self.slow.mean[part] ** 2 + np.diag(self.slow.covariance[part, part])
+        observed = float(squares[states] @ np.tile(self._own_camera_information()[:6], len(states) // 6)) * self._spread
+        # The rig's seven common motions are held at zero and say nothing.
+        spread = (SPREAD_COUNT + observed) / (SPREAD_COUNT + len(states) - 7)
+        if abs(np.log(spread / self._spread)) < 0.05:
+            return
+        self._spread = float(spread)
+        precision = self._prior.precision.copy()
+        _, precision[part, part] = self._camera_prior()
+        self._prior = SlowPrior(self._prior.mean, precision)
+        self.window = self.window._replace(prior=_float32(self._prior))
 
     def take_cameras(self, mean: np.ndarray, covariance: np.ndarray) -> None:
         """Begin with what others have found of the cameras' states (7 C,)."""
@@ -351,7 +377,7 @@ class PersonTracker:
             self.frames += 1
             late = self.options.frames - 1 - self.lag_frames
             frame = _frame(np.where(used[..., None], views.xy, 0.0), information, delay_s, share, self._place(stamp_ns), late)
-            settled = iterations == 1 and self.frames > max(self.options.frames, START_HOLD_S * self._frame_rate_hz)
+            settled = iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
             if settled and self._share is not None and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
                 result = self._advance_held(frame)
             else:
@@ -363,6 +389,7 @@ class PersonTracker:
         if self._slow_ns == stamp_ns:
             assert self._share is not None
             self.slow, self._floor_known = SlowEstimate(np.asarray(result.slow, float), np.asarray(self._share.slow, float)), True
+            self._learn_spread()
         lagged = self._seen[late]
         if lagged is not None and lagged.stamp_ns < self._start_ns:
             lagged = None
