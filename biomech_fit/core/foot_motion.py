@@ -12,6 +12,8 @@ HEEL, TOE = 0, 1
 _ROOM = 512
 """Samples kept; a quarter of them stays when the rest is dropped."""
 _KERNELS = 256
+_NOISE_EVERY = 3
+"""Instants from one look at the residuals to the next."""
 _NOISY_M = 0.0013
 """Markers have 0.1 to 0.3 mm of noise beside a cubic, a body fitted with the future 0.5 mm, one without 1.6 mm."""
 _LEAST_SIDE = 2.0
@@ -120,9 +122,11 @@ class FootMotion:
             low, high = max(low - 1, 0), min(high + 1, len(times))
         kernel, gain, calm_gain = self._kernel(tuple([round((x - t) * 5000) for x in times[low:high]]))
         fit = kernel @ self._data[low:high]
-        if len(fit) > 3:
-            self._noise += 0.02 * (float(np.abs(fit[3:]).mean()) * 1.25 - self._noise)
-        position, fine, calm = fit[:3].tolist()
+        rows = fit.tolist()
+        position, fine, calm = rows[:3]
+        if self._next % _NOISE_EVERY == 0 and len(rows) > 3:
+            residuals = [abs(x) for row in rows[3:] for x in row]
+            self._noise += 0.02 * _NOISE_EVERY * (1.25 * sum(residuals) / len(residuals) - self._noise)
         w = self._calm_share
         velocity = [a + w * (b - a) for a, b in zip(fine, calm, strict=True)]
         return FootSample(t, position, velocity, calm, self._noise * (gain + w * (calm_gain - gain)), self._noise * calm_gain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -149,7 +150,7 @@ class GaitDetector:
         raw = []
         for side, foot in self._feet.items():
             heel, toe = heels[side], toes[side]
-            if np.isfinite(heel).all() and np.isfinite(toe).all():
+            if isfinite(sum(heel.tolist()) + sum(toe.tolist())):
                 if self._turn is not None:
                     heel, toe = self._turn @ heel, self._turn @ toe
                 raw += [(side, event) for event in foot.update(t, heel, toe)]

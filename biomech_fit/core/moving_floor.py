@@ -126,6 +126,10 @@ class MovingFloor:
         if other not in self._newest:
             return None
         (a, lift_a), (b, lift_b) = self._newest[foot], self._newest[other]
+        if max(abs(v) for v in (a.calm[0], a.calm[1], a.calm[3], a.calm[4])) < _SLOWEST_BELT_M_S:  # the foot rests
+            for key in [key for key in self._runs if len(key) > 1]:
+                del self._runs[key]
+            return None
         found, noise = None, 3 * a.calm_std
         for p in (HEEL, TOE):
             for q in (HEEL, TOE):
