@@ -7,6 +7,8 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+from xml.parsers import expat
 
 import yaml
 
@@ -58,3 +60,21 @@ def parse_json(text: str, path: str | Path) -> Any:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"'{path}' is not valid JSON: {error}.") from None
+
+
+def parse_xml(text: str, path: str | Path) -> ElementTree.Element:
+    """The root element of XML text. A document type, hence any entity of its own, is refused; `InputError` naming the file and the line."""
+    tree = ElementTree.TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+
+    def refuse(*_: object) -> None:
+        raise InputError(f"'{path}', line {parser.CurrentLineNumber}: a document type (<!DOCTYPE) is not read.")
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = tree.start, tree.end, tree.data
+    try:
+        parser.Parse(re.sub(r"\A\s*<\?xml[^>]*\?>", "", text), True)
+    except expat.ExpatError as error:
+        raise InputError(f"'{path}' is not valid XML in line {error.lineno}: {expat.ErrorString(error.code)}.") from None
+    return tree.close()
