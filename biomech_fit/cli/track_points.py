@@ -30,7 +30,7 @@ def run_points(args: argparse.Namespace) -> int:
     from biomech_fit.config import FitConfig, load_config
     from biomech_fit.config.version import version
     from biomech_fit.core.errors import InputError
-    from biomech_fit.core.gait import GaitDetector, GaitSettings
+    from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
     from biomech_fit.core.gait_recording import causal_gait, offline_gait
     from biomech_fit.formats.points_recording import open_points
     from biomech_fit.report.points_report import NO_BODY, PointsResult, write_points_outputs
@@ -45,7 +45,7 @@ def run_points(args: argparse.Namespace) -> int:
     make_folder(args.out)
     began = time.perf_counter()
     detector = GaitDetector(FEET, settings=GaitSettings(**asdict(config.gait)))
-    frames = list(zip(recording.stamps_ns.tolist(), recording.feet.heels, recording.feet.toes, strict=True))
+    frames = [FeetAt(*frame) for frame in zip(recording.stamps_ns.tolist(), recording.feet.heels, recording.feet.toes, strict=True)]
     causal, smoothed = causal_gait(detector, frames), offline_gait(detector, frames)
     result = PointsResult(recording, causal, smoothed, time.perf_counter() - began, version(), settings)
     summary = write_points_outputs(args.out, result, report=not args.no_report)

@@ -19,6 +19,9 @@ HEEL_NAMES = ("{S}Heel", "{s}_heel", "{s}heel", "{S}HEE", "{S}Ankle", "{s}_ankle
 TOE_NAMES = ("{S}Toe", "{S}BigToe", "{s}_big_toe", "{s}_toe", "{s}toe", "{s}mtoe", "{S}TOE", "{S}SmallToe", "{S}Ankle", "{s}_ankle", "{s}ankle")
 """Names under which heels and toes are looked for, best first; {S} is L or R, {s} is left or right, or l or r."""
 
+HEEL_MARKS = ("{S}Heel", "{s}_heel", "{S}HEE")
+"""Keypoints from which lengths are measured, where the set has them."""
+
 OFFLINE_LOOK_AHEAD_S = 0.3
 _USABLE = (Status.OK, Status.REINITIALISED)
 _PREDICTED_S = 0.1
@@ -45,6 +48,9 @@ class FeetAt(NamedTuple):
     heels: np.ndarray
     """(2, 3) m, world; NaN = missing."""
     toes: np.ndarray
+    marks: np.ndarray | None = None
+    """(2, 3) m: the heels between which lengths are measured, where these are others than `heels`: what a marker, or a detector, shows. A body's own heel may
+    lie centimetres beside it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class GaitDetector:
     ) -> None:
         self.settings = settings or GaitSettings()
         self._points = [_find(keypoint_names, joint_centre_names, side, names) for names in (HEEL_NAMES, TOE_NAMES) for side in "LR"]
+        self._marks = _heel_marks(keypoint_names)
         self._turn = _to_z_up(np.asarray(up, float))
         self._tracker = StepTracker(up, belt=self.settings.moving_floor)
         self.reset()
@@ -121,7 +128,10 @@ class GaitDetector:
         if not self._usable(pose):
             return FeetAt(pose.stamp_ns, np.full((2, 3), np.nan), np.full((2, 3), np.nan))
         p = np.array([pose.joint_centres[i] if in_centres else pose.keypoints[i] for in_centres, i in self._points], float)
-        return FeetAt(pose.stamp_ns, p[:2], p[2:])
+        if self._marks is None:
+            return FeetAt(pose.stamp_ns, p[:2], p[2:])
+        marks = np.asarray(pose.keypoints, float)[self._marks]
+        return FeetAt(pose.stamp_ns, p[:2], p[2:], np.where(np.isfinite(marks), marks, p[:2]))
 
     def _usable(self, estimate: BodyPoints) -> bool:
         if estimate.status in _USABLE:
@@ -130,13 +140,14 @@ class GaitDetector:
         known = self._known_ns is not None and 0 <= estimate.stamp_ns - self._known_ns <= _PREDICTED_S * 1e9
         return estimate.status == Status.PREDICTED and known
 
-    def update_points(self, stamp_ns: int, heels: np.ndarray, toes: np.ndarray) -> list[GaitEvent]:
+    def update_points(self, stamp_ns: int, heels: np.ndarray, toes: np.ndarray, marks: np.ndarray | None = None) -> list[GaitEvent]:
         """The same from bare points.
 
         Args:
             stamp_ns: time of the pose. One that is not later than the last is skipped; one that is over a second earlier starts anew.
             heels: (2, 3) m, world: left, right; NaN = missing.
             toes: (2, 3) m, world.
+            marks: (2, 3) m, see `FeetAt`.
         """
         if self._last_ns is not None and stamp_ns <= self._last_ns:
             if stamp_ns > self._last_ns - 1_000_000_000:
@@ -146,7 +157,7 @@ class GaitDetector:
             self._epoch_ns = stamp_ns
         self._last_ns = stamp_ns
         t = (stamp_ns - self._epoch_ns) * 1e-9
-        self._tracker.observe(stamp_ns, heels, toes)
+        self._tracker.observe(stamp_ns, heels if marks is None else marks, toes)
         raw = []
         for side, foot in self._feet.items():
             heel, toe = heels[side], toes[side]
@@ -226,6 +237,16 @@ def _to_z_up(up: np.ndarray) -> np.ndarray | None:
     x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [0.0, 0.0, 1.0], z)
     x /= np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z])
+
+
+def _heel_marks(keypoints: Sequence[str]) -> list[int] | None:
+    """The left and the right heel among the keypoints; None where the set lacks one."""
+    lower = [name.lower() for name in keypoints]
+    left, right = (
+        next((lower.index(name) for pattern in HEEL_MARKS if (name := pattern.format(S=side, s=word).lower()) in lower), None)
+        for side, word in (("L", "left"), ("R", "right"))
+    )
+    return None if left is None or right is None else [left, right]
 
 
 def _find(keypoints: Sequence[str], centres: Sequence[str], side: str, patterns: Sequence[str]) -> tuple[bool, int]:

@@ -11,8 +11,8 @@ import numpy as np
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
-from biomech_fit.core.gait import GaitDetector, GaitSettings
-from biomech_fit.core.gait_recording import Frame, Gait, causal_gait, offline_gait
+from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
+from biomech_fit.core.gait_recording import Gait, causal_gait, offline_gait
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.placement import best_placement
 from biomech_fit.core.types import FrameResult, GaitEvent, PoseEstimate, Status
@@ -96,7 +96,7 @@ class Collector:
         return run
 
     def _trajectory(
-        self, estimates: Sequence[PoseEstimate | None], status: Sequence[Status], read_gait: Callable[[GaitDetector, Sequence[Frame]], Gait], lag_s: float
+        self, estimates: Sequence[PoseEstimate | None], status: Sequence[Status], read_gait: Callable[[GaitDetector, Sequence[FeetAt]], Gait], lag_s: float
     ) -> Trajectory:
         n, k, j = len(self._body.coordinate_names), len(self._set), len(self._body.joint_centre_names)
 

@@ -42,7 +42,7 @@ class GaitView:
 def view_of(result: TrackResult) -> GaitView | None:
     """Of the smoothed run; None where the body has no heels (or ankles)."""
     body = result.smoothed
-    found = {part: [_point(result, side, names) for side in "LR"] for part, names in _PARTS.items()}
+    found = {part: [_point(result, side, names, keypoints_first=True) for side in "LR"] for part, names in _PARTS.items()}
     if any(heel is None for heel in found["heels"]):
         return None
     hips = [_point(result, side, ("Hip",)) for side in "LR"]
@@ -59,11 +59,13 @@ def view_of(result: TrackResult) -> GaitView | None:
     )
 
 
-def _point(result: TrackResult, side: str, names: tuple[str, ...]) -> np.ndarray | None:
-    """(T, 3): the body's own point first, which is the same with every keypoint set."""
-    for there, points in ((result.joint_centre_names, result.smoothed.joint_centres), (result.keypoint_names, result.smoothed.keypoints)):
-        for name in names:
-            if side + name in there:
+def _point(result: TrackResult, side: str, names: tuple[str, ...], keypoints_first: bool = False) -> np.ndarray | None:
+    """(T, 3): the body's own point, which is the same with every keypoint set, or first the keypoint, between which steps are measured."""
+    body = result.smoothed
+    kinds = [(result.joint_centre_names, body.joint_centres), (result.keypoint_names, body.keypoints)]
+    for name in names:
+        for there, points in kinds[::-1] if keypoints_first else kinds:
+            if side + name in there and np.isfinite(points[:, there.index(side + name)]).any():
                 return points[:, there.index(side + name)]
     return None
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from biomech_fit.core.footprints import footprints, sole
+from biomech_fit.core.gait import GaitDetector
 from biomech_fit.core.gait_summary import PARAMETERS, SummarySettings, summarise_steps
 from biomech_fit.core.steps import SETTLE_S, StepTracker, steps_of_recording
-from biomech_fit.core.types import EventType, GaitEvent, Side
+from biomech_fit.core.types import EventType, GaitEvent, Side, Status
 
 STEP_S, STANCE_S, RATE_HZ, FOOT_M = 0.55, 0.7, 100.0, 0.2
 EVENT_STD_S = 0.01
@@ -183,3 +185,20 @@ def test_footprints_lie_where_the_feet_stood():
     left, right = (sole(side, np.zeros(2), np.array([0.2, 0.0])) for side in Side)
     np.testing.assert_allclose(left, right * [1, -1])  # mirror images
     assert right[:, 1].min() < -right[:, 1].max() + 0.01  # the little toe's side is the wider one
+
+
+def test_lengths_are_between_the_heels_that_the_detector_shows():
+    """The body's own heels lie 2 cm further out than the keypoints'; a keypoint that the body does not have gives way to the body's."""
+    events, stamps, heels, toes = walk(*straight())
+    outside = np.array([[0.0, 0.02, 0.0], [0.0, -0.02, 0.0]])
+    keypoints = np.concatenate([heels, toes], axis=1)
+    for there, width in ((keypoints, 0.1), (np.full_like(keypoints, np.nan), 0.14)):
+        detector = GaitDetector(("LHeel", "RHeel", "LBigToe", "RBigToe"), ("LHeel", "RHeel", "LToe", "RToe"))
+        centres = np.concatenate([heels + outside, toes], axis=1)
+        poses = [
+            SimpleNamespace(stamp_ns=int(s), status=Status.OK, keypoints=k, joint_centres=c) for s, k, c in zip(stamps, there, centres, strict=True)
+        ]
+        feet = [detector.feet(pose) for pose in poses]
+        steps = steps_of_recording(events, stamps, np.array([f.heels if f.marks is None else f.marks for f in feet]), toes)
+        assert steps[-1].step_width_m == pytest.approx(width, abs=1e-3)
+        np.testing.assert_allclose(feet[0].heels, heels[0] + outside)  # events are found on the body's own
