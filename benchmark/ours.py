@@ -32,11 +32,11 @@ def track(session: Session, keypoint_set: KeypointSet, refine: bool, settings: d
     if not refine:
         config = replace(config, refine=replace(config.refine, cameras=False))
     validate(config)
-    body = _body(keypoint_set.name, keypoint_set)
+    body = body_for(keypoint_set.name, keypoint_set)
     subject: Subject | None = None
     if known:
         subject = _standing(session.static, body, keypoint_set, config)
-    pipeline, results, seconds, cpu_seconds = _run(session.walk, body, keypoint_set, config, subject)
+    pipeline, results, seconds, cpu_seconds = run_pipeline(session.walk, body, keypoint_set, config, subject)
     cameras, frames = list(pipeline.calibration().cameras), len(session.walk.frames)
     ms = (1e3 * seconds / frames, 1e3 * cpu_seconds / frames)
     estimates = {"causal": [r.causal for r in results], "smoothed": [r.smoothed for r in results]}
@@ -51,18 +51,18 @@ def _standing(recording: Recording, body: BodyModel, keypoint_set: KeypointSet, 
     """The body as the pipeline finds it from a standing trial."""
     key = (keypoint_set.name, fingerprint(recording), config)
     if key not in _subjects:
-        pipeline = _run(recording, body, keypoint_set, config, None)[0]
+        pipeline = run_pipeline(recording, body, keypoint_set, config, None)[0]
         _subjects[key] = subject_from_estimate(pipeline.subject(), body, keypoint_set.name)
     return _subjects[key]
 
 
 @lru_cache(maxsize=1)
-def _body(name: str, keypoint_set: KeypointSet) -> BodyModel:
+def body_for(name: str, keypoint_set: KeypointSet) -> BodyModel:
     """One object for all walks: compiled solvers are shared by body."""
     return load_body_model(None, keypoint_set)
 
 
-def _run(
+def run_pipeline(
     recording: Recording, body: BodyModel, keypoint_set: KeypointSet, config: FitConfig, subject: Subject | None
 ) -> tuple[FitPipeline, list[FrameResult], float, float]:
     """The pipeline after the recording, its results, and the seconds that feeding and fitting took, by the clock and on the cores."""

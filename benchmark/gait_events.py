@@ -1,0 +1,200 @@
+"""Gait events and steps on labelled walks of real people: ours, causal and offline, beside two published methods.
+
+    python benchmark/gait_events.py [-o OUT.json] [--plot OUT.png] [--seeds 3] [--no-cameras]
+
+Inputs: 3D markers of heel and toe (100 Hz) of six straight walks over ground and of one on a treadmill; and the same six walks projected into a ring of
+eight cameras (60 Hz, 4 px of noise with heavy tails, 3 % missing: `recordings.py`), through our whole pipeline. One set of parameters for all. Events match a
+label of their foot and kind within 150 ms; an event between a trial's first and last label without one is false. Labels in the first 50 ms of a trial do not
+count. Times are from the label, delays from the label to the newest frame used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import ours
+from gait_methods import METHODS
+from gait_scores import LENGTHS, Errors, add_errors, step_errors, true_steps
+from gait_walks import Walk, overground, treadmill
+from recordings import CONDITIONS, MARGIN_S, RATE_HZ, make_session
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.config.load import from_mapping
+from biomech_fit.core.gait import FeetAt, GaitDetector
+from biomech_fit.core.gait_recording import causal_gait, offline_gait
+from biomech_fit.core.steps import StepParameters
+from biomech_fit.core.types import EventType, GaitEvent
+from biomech_fit.formats.atomic import write_text
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
+
+KEYPOINT_SET = "halpe_26"
+FEET = ("LHeel", "RHeel", "LToe", "RToe")
+FIRST_S = 0.05
+OURS = {"ours, causal": causal_gait, "ours, offline": offline_gait}
+NAMES = {EventType.INITIAL_CONTACT: "initial contact", EventType.FINAL_CONTACT: "final contact"}
+
+
+@dataclass(eq=False)
+class Result:
+    """One method on one kind of input."""
+
+    data: str
+    method: str
+    events: dict[EventType, Errors] = field(default_factory=dict)
+    lengths: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in LENGTHS})
+
+    def add(self, walk: Walk, events: list[GaitEvent], steps: list[StepParameters], begin_s: float) -> None:
+        """One walk, seen from `begin_s` on."""
+        add_errors(self.events, walk, events, begin_s + FIRST_S)
+        for name, errors in step_errors(steps, true_steps(walk)).items():
+            self.lengths[name] += errors
+
+    def figures(self) -> dict[str, Any]:
+        lengths = {}
+        for name, errors in self.lengths.items():
+            if errors:
+                lengths[name] = {"count": len(errors), "median_absolute_mm": float(np.median(np.abs(errors))), "bias_mm": float(np.mean(errors))}
+        return {"data": self.data, "method": self.method, **{NAMES[kind]: self.events.get(kind, Errors()).figures() for kind in EventType}, "steps": lengths}
+
+
+def from_markers(data: str, walks: list[Walk]) -> Iterator[Result]:
+    """Ours and the published methods on 3D markers."""
+    for method, run in OURS.items():
+        result = Result(data, method)
+        for walk in walks:
+            frames = [FeetAt(int(s), h, t) for s, h, t in zip(walk.stamps_ns, walk.heels, walk.toes, strict=True)]
+            result.add(walk, *run(GaitDetector(FEET), frames), walk.time_s[0])
+        yield result
+    for method, find in METHODS.items():
+        result = Result(data, method)
+        for walk in walks:
+            result.add(walk, find(walk), [], walk.time_s[0])
+        yield result
+
+
+def through_cameras(walks: list[Walk], seeds: int) -> Iterator[Result]:
+    """The walks through the simulated ring: live on body_state and on body_state_smoothed, offline on the smoothed poses; the methods on these, too."""
+    keypoint_set = load_keypoint_set(KEYPOINT_SET)
+    body = ours.body_for(keypoint_set.name, keypoint_set)
+    config = from_mapping({"stream.frame_rate_hz": RATE_HZ}, FitConfig())
+    data = "ring of 8 cameras"
+    live, late, offline = (Result(data, name) for name in ("ours, body_state", "ours, body_state_smoothed", "ours, offline"))
+    methods = {name: Result(data, name) for name in METHODS}
+    hips = [body.joint_centre_names.index(side + "Hip") for side in "LR"]
+    for seed in range(seeds):
+        for walk in walks:
+            session = make_session(walk.name, CONDITIONS["clean"], keypoint_set, seed)
+            results = ours.run_pipeline(session.walk, body, keypoint_set, config, None)[1]
+            shift_ns = round((walk.time_s[0] + MARGIN_S) * 1e9) - int(session.walk.stamp_ns[0])
+            causal, smoothed = ([_shifted(e, shift_ns) for r in results if (e := getattr(r, name)) is not None] for name in ("causal", "smoothed"))
+            detector = GaitDetector(keypoint_set.names, body.joint_centre_names)
+            begin_s = causal[0].stamp_ns * 1e-9
+            live.add(walk, *causal_gait(detector, [detector.feet(e) for e in causal]), begin_s)
+            frames = [detector.feet(e) for e in smoothed]
+            events, steps = causal_gait(detector, frames)
+            lag_s = config.window.lag_s
+            late.add(walk, [replace(e, detection_delay_s=e.detection_delay_s + lag_s) for e in events], steps, begin_s)
+            offline.add(walk, *offline_gait(detector, frames), begin_s)
+            seen = Walk(
+                walk.name,
+                np.array([f.stamp_ns for f in frames]) * 1e-9,
+                np.array([f.heels for f in frames]),
+                np.array([f.toes for f in frames]),
+                np.array([e.joint_centres[hips].mean(0) for e in smoothed]),
+                walk.labels,
+            )
+            for name, find in METHODS.items():
+                methods[name].add(walk, find(seen), [], begin_s)
+            print(f"seed {seed}, {walk.name}: done", file=sys.stderr, flush=True)
+    yield from (live, late, offline, *methods.values())
+
+
+def _shifted(estimate: Any, by_ns: int) -> Any:
+    return replace(estimate, stamp_ns=estimate.stamp_ns + by_ns)
+
+
+def table(results: list[Result]) -> str:
+    """Markdown."""
+    rows = ["| input | method | event | n | bias (ms) | SD | median abs. | missed | false | delay p50 / p95 (ms) | within 95 % | left out: bias, SD |"]
+    rows.append("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for result in results:
+        for kind in EventType:
+            f = result.events.get(kind, Errors()).figures()
+            if not f["count"]:
+                rows.append(f"| {result.data} | {result.method} | {NAMES[kind]} | 0 | | | | {f['missed']} | {f['false']} | | | |")
+                continue
+            causal = np.isfinite(f["delay_p50_ms"]) and "offline" not in result.method
+            delay = f"{f['delay_p50_ms']:.0f} / {f['delay_p95_ms']:.0f}" if causal else ""
+            inside = f"{f['inside_95']:.2f}" if np.isfinite(f["inside_95"]) else ""
+            left_out = f"{f['left_out_bias_ms']:+.1f}, {f['left_out_sd_ms']:.1f}" if np.isfinite(f["left_out_bias_ms"]) and "ours" in result.method else ""
+            rows.append(
+                f"| {result.data} | {result.method} | {NAMES[kind]} | {f['count']} | {f['bias_ms']:+.1f} | {f['sd_ms']:.1f} | {f['median_absolute_ms']:.1f} | "
+                f"{f['missed']} | {f['false']} | {delay} | {inside} | {left_out} |"
+            )
+    rows += ["", "| input | method | step length | stride length | step width (median absolute error, mm; n) |", "|---|---|---|---|---|"]
+    for result in results:
+        if any(result.lengths.values()):
+            cells = [f"{np.median(np.abs(e)):.1f} ({len(e)})" if e else "" for e in result.lengths.values()]
+            rows.append(f"| {result.data} | {result.method} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def plot(path: Path, results: list[Result]) -> None:
+    """Errors of every event, by input and method."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 0.45 * len(results) + 1.5), sharey=True)
+    for axis, kind in zip(axes, EventType, strict=True):
+        for row, result in enumerate(results):
+            error = 1e3 * np.array(result.events.get(kind, Errors()).error_s)
+            spread = 0.12 * np.sin(np.arange(len(error)) * 2.4)
+            axis.plot(error, row + spread, ".", ms=4, alpha=0.6, color="tab:blue" if "ours" in result.method else "tab:gray")
+            if len(error):
+                axis.plot([error.mean()], [row], "|", color="k", ms=14)
+        axis.axvspan(-8, 8, color="tab:green", alpha=0.12, lw=0)
+        axis.axvline(0, color="k", lw=0.6)
+        axis.set_xlim(-100, 100)
+        axis.set_xlabel("event - label (ms)")
+        axis.set_title(NAMES[kind])
+    axes[0].set_yticks(range(len(results)), [f"{r.data}: {r.method}" for r in results])
+    axes[0].invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, default=Path("gait_events.json"), help="every figure (%(default)s)")
+    parser.add_argument("--plot", type=Path, help="a picture of all errors")
+    parser.add_argument("--seeds", type=int, default=3, help="recordings of each walk by the simulated cameras (%(default)s)")
+    parser.add_argument("--no-cameras", action="store_true", help="3D markers only")
+    arguments = parser.parse_args()
+    walks, belt = overground(), treadmill()
+    if not walks and not belt:
+        raise SystemExit("The labelled walks are not here: see ../shared/data/README.md.")
+    results = [*from_markers("markers, over ground", walks), *from_markers("markers, treadmill", belt)]
+    if not arguments.no_cameras:
+        results += through_cameras(walks, arguments.seeds)
+    print(table(results))
+    settings = asdict(GaitDetector(FEET).settings)
+    write_text(arguments.output, json.dumps({"settings": settings, "results": [r.figures() for r in results]}, indent=1) + "\n")
+    if arguments.plot:
+        plot(arguments.plot, results)
+
+
+if __name__ == "__main__":
+    main()
