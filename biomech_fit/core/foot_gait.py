@@ -27,9 +27,10 @@ _SURE = 0.7
 """Log-odds from which on a first state is believed."""
 _FLOOR_RATE = 1.0
 """Per second: how fast the floor's height follows a resting foot upwards; downwards at once."""
-_EXPECTED_SHARES = (0.35, 0.25)
-"""Share of the swing's greatest speed that a foot has usually, and surely, reached when its leaving is decided: so the swing of a short step is told from that
+_EXPECTED_SHARES = (0.40, 0.32)
+"""Share of the swing's greatest speed that a foot has usually, and surely, reached soon after its leaving: so the swing of a short step is told from that
 of a long one, and that of a slow person from what most people do while no whole swing has been seen."""
+_SOON_S = 0.065
 _WHOLE_SWING_S = 0.25
 """With this much of a swing in view its greatest speed is known."""
 _USUAL_SWING_M_S = 3.3
@@ -218,13 +219,13 @@ class FootGait:
         if self._moved(rest, newest, TOE) < self._s.min_off_m or self._may_ride(newest):
             return None
         self.in_contact, self._since = False, samples[left].t
-        reached = max(s.slowest for s in samples[left:])
-        usual = self._usual_speed()
-        if newest.t - samples[left].t > _WHOLE_SWING_S:
-            speed = max(max(s.flat) for s in samples[left:])
-        else:
-            most = reached / _EXPECTED_SHARES[self._swing_speed_sure]
-            speed = most if usual is None else min(usual, most)
+        soon = samples[left].t + max(self._s.look_ahead_s, _SOON_S)
+        reached = max(s.slowest for s in samples[left:] if s.t <= soon)
+        whole = newest.t - samples[left].t > _WHOLE_SWING_S
+        speed = reached / _EXPECTED_SHARES[whole or self._swing_speed_sure]
+        usual = max(max(s.flat) for s in samples[left:]) if whole else self._usual_speed()
+        if usual is not None:
+            speed = min(speed, usual)
         return self._event(False, left, speed)
 
     def _may_ride(self, sample: FootSample) -> bool:
