@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from biomech_fit.core.gait_summary import SummarySettings
 from biomech_fit.core.opensim_axes import pelvis_rotation
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import GaitEvent
@@ -37,6 +38,11 @@ class GaitView:
     def time_s(self) -> np.ndarray:
         """(T,)"""
         return (self.stamps_ns - self.zero_ns) * 1e-9
+
+
+def turns(step: StepParameters) -> bool:
+    """Whether a step belongs to a turn, as the means take it by default."""
+    return abs(step.turn_rad) > np.radians(SummarySettings().turn_deg)
 
 
 def view_of(result: TrackResult) -> GaitView | None:

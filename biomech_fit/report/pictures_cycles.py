@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from biomech_fit.core.types import EventType, Side
-from biomech_fit.report.gait_view import GaitView
+from biomech_fit.report.gait_view import GaitView, turns
 from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure
 
 PANELS = (
@@ -27,8 +27,18 @@ SHORTEST_S, LONGEST_S = 0.5, 2.5
 
 
 def gait_cycles(view: GaitView) -> Figure | None:
-    """Mean and standard deviation of the angles over the gait cycle, left blue, right red; None with fewer than three strides, or without angles."""
+    """Mean and standard deviation of the angles over the gait cycle, left blue, right red; None with fewer than three strides, or without angles.
+
+    Strides in turns are left out where three straight ones remain.
+    """
     strides = {side: cycles(view, side) for side in Side}
+    counts = {side: f"{len(strides[side])} strides" for side in Side}
+    turning = {(s.stamp_ns - view.zero_ns) * 1e-9 for s in view.steps if turns(s)}
+    for side in Side:
+        straight = [stride for stride in strides[side] if stride[1] not in turning]
+        if MIN_CYCLES <= len(straight) < len(strides[side]):
+            counts[side] = f"{len(straight)} straight strides"
+            strides[side] = straight
     panels = [(name, title) for name, title in PANELS if name in view.angles or f"{name}_r" in view.angles]
     if max(len(s) for s in strides.values()) < MIN_CYCLES or not panels:
         return None
@@ -48,8 +58,8 @@ def gait_cycles(view: GaitView) -> Figure | None:
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     handles = [
-        Patch(color=LEFT, label=f"left, {len(strides[Side.LEFT])} strides"),
-        Patch(color=RIGHT, label=f"right, {len(strides[Side.RIGHT])} strides"),
+        Patch(color=LEFT, label=f"left, {counts[Side.LEFT]}"),
+        Patch(color=RIGHT, label=f"right, {counts[Side.RIGHT]}"),
         Line2D([], [], color=MIDDLE, lw=2, label="mean"),
         Patch(color=lighter(MIDDLE, 0.75), label="± 1 sd between strides"),
         Line2D([], [], color=MIDDLE, lw=0.5, alpha=0.6, label="single strides"),

@@ -9,16 +9,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
 
 from biomech_fit.core.footprints import Footprint, footprints, sole
-from biomech_fit.core.gait_summary import SummarySettings
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import EventType, GaitEvent, Side
-from biomech_fit.report.gait_view import GaitView
+from biomech_fit.report.gait_view import GaitView, turns
 from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure
 from biomech_fit.report.time_axis import LONGEST_S, time_label, time_ticks, time_window
 
 COLOUR = {Side.LEFT: LEFT, Side.RIGHT: RIGHT}
 LONGEST_FLOOR_S = 2 * LONGEST_S
 """Of a longer walk the footprints of so much are shown, from its middle."""
+NUMBERS_APART_M = 0.25
+"""On the floor: of two feet that stood nearer to each other only the first one's numbers are written."""
 LONGEST_FLOOR_M = 7.0
 """Of a long and narrow walk the middle so much is shown: feet shall stay large enough to be seen."""
 
@@ -133,19 +134,20 @@ def floor(view: GaitView) -> Figure | None:
 
 
 def _dimensions(axis: Axes, view: GaitView, shown: list[Footprint], heels: dict[int, np.ndarray], order: list[int]) -> None:
-    """Length and width of every step in numbers, and of the middle one as dimension lines."""
+    """Length and width of the steps in numbers, where they do not cover each other, and of the middle one as dimension lines."""
     by_stamp = {s.stamp_ns: s for s in view.steps if s.stamp_ns in heels}
-    size = 7 if len(shown) <= 24 else 5
+    written: list[np.ndarray] = []
     for print_ in shown:
         step = by_stamp.get(print_.stamp_ns)
-        if step is None or not np.isfinite(step.step_length_m):
+        if step is None or not np.isfinite(step.step_length_m) or any(np.linalg.norm(heels[print_.stamp_ns] - w) < NUMBERS_APART_M for w in written):
             continue
+        written.append(heels[print_.stamp_ns])
         width = f" / {100 * step.step_width_m:.0f}" if np.isfinite(step.step_width_m) else ""
         place = heels[print_.stamp_ns][order]
         away = _outwards(print_, order)
         words = f"{100 * step.step_length_m:.0f}{width}"
         axis.annotate(
-            f"({words})" if _turns(step) else words, place, xytext=20 * away, textcoords="offset points", ha="center", va="center", fontsize=size,
+            f"({words})" if turns(step) else words, place, xytext=20 * away, textcoords="offset points", ha="center", va="center", fontsize=7,
             color=COLOUR[print_.side],
         )  # fmt: skip
     whole = [n for n in range(2, len(shown)) if _is_stride(by_stamp.get(shown[n].stamp_ns), shown[n - 2 : n + 1])]
@@ -164,11 +166,7 @@ def _dimensions(axis: Axes, view: GaitView, shown: list[Footprint], heels: dict[
 
 def _is_stride(step: StepParameters | None, prints: list[Footprint]) -> bool:
     before, other, here = prints
-    return step is not None and np.isfinite(step.step_width_m) and not _turns(step) and before.side == here.side != other.side
-
-
-def _turns(step: StepParameters) -> bool:
-    return abs(step.turn_rad) > np.radians(SummarySettings().turn_deg)
+    return step is not None and np.isfinite(step.step_width_m) and not turns(step) and before.side == here.side != other.side
 
 
 def _outwards(print_: Footprint, order: list[int]) -> np.ndarray:
