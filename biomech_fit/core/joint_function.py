@@ -1,6 +1,6 @@
 """Functions of coordinates that move a joint along or about one axis, as OpenSim models have them (numpy, vectorised over frames).
 
-Each has a value, a slope and `scaled`. `Affine` may take several coordinates, the others take one. Splines follow OpenSim's SimmSpline: an interpolating cubic
+`Affine` may take several coordinates, the others take one and give their value and slope. Splines follow OpenSim's SimmSpline: an interpolating cubic
 whose third derivative in the first (last) interval is that of the cubic through the first (last) four points (Forsythe, Malcolm and Moler, Computer Methods for
 Mathematical Computations, 1977, ch. 4), continued straight outside its points.
 """
@@ -29,11 +29,9 @@ class Polynomial:
 
     coefficients: tuple[float, ...]
 
-    def value(self, x: np.ndarray) -> np.ndarray:
-        return np.polyval(self.coefficients, x)
-
-    def slope(self, x: np.ndarray) -> np.ndarray:
-        return np.polyval(np.polyder(np.asarray(self.coefficients, float)), x)
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value and slope."""
+        return np.polyval(self.coefficients, x), np.polyval(np.polyder(np.asarray(self.coefficients, float)), x)
 
     def scaled(self, factor: float) -> Polynomial:
         return Polynomial(tuple(factor * c for c in self.coefficients))
@@ -46,19 +44,14 @@ class PiecewiseLinear:
     x: np.ndarray
     y: np.ndarray
 
-    def value(self, x: np.ndarray) -> np.ndarray:
-        i = _interval(self.x, x)
-        return self.y[i] + self._slopes[i] * (x - self.x[i])
-
-    def slope(self, x: np.ndarray) -> np.ndarray:
-        return self._slopes[_interval(self.x, x)]
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value and slope."""
+        i = np.searchsorted(self.x[1:-1], x, side="right")
+        slope = (np.diff(self.y) / np.diff(self.x))[i]
+        return self.y[i] + slope * (x - self.x[i]), slope
 
     def scaled(self, factor: float) -> PiecewiseLinear:
         return PiecewiseLinear(self.x, factor * self.y)
-
-    @property
-    def _slopes(self) -> np.ndarray:
-        return np.diff(self.y) / np.diff(self.x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,37 +60,30 @@ class CubicSpline:
 
     x: np.ndarray
     y: np.ndarray
-    second: np.ndarray = field(init=False, repr=False)
-    """Second derivatives at the points."""
+    _begins: np.ndarray = field(init=False, repr=False)
+    _powers: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "second", _second_derivatives(np.asarray(self.x, float), np.asarray(self.y, float)))
+        """Cubics of the intervals, lowest power first, and the straight lines outside them: (n + 1, 4), each about its own begin."""
+        x, y = np.asarray(self.x, float), np.asarray(self.y, float)
+        second, h = _second_derivatives(x, y), np.diff(x)
+        slope = np.diff(y) / h - h * (2 * second[:-1] + second[1:]) / 6
+        last = slope[-1] + h[-1] * (second[-2] + second[-1]) / 2
+        inside = np.stack([y[:-1], slope, second[:-1] / 2, np.diff(second) / (6 * h)], 1)
+        object.__setattr__(self, "_begins", np.concatenate([x[:1], x]))
+        object.__setattr__(self, "_powers", np.concatenate([[[y[0], slope[0], 0, 0]], inside, [[y[-1], last, 0, 0]]]))
 
-    def value(self, x: np.ndarray) -> np.ndarray:
-        inside = np.clip(x, self.x[0], self.x[-1])
-        i, h, u, straight = self._parts(inside)
-        bend = self.second[i] / 2 + u / 6 * (self.second[i + 1] - self.second[i]) / h
-        return self.y[i] + u * (straight + u * bend) + self.slope(inside) * (x - inside)
-
-    def slope(self, x: np.ndarray) -> np.ndarray:
-        i, h, u, straight = self._parts(np.clip(x, self.x[0], self.x[-1]))
-        return straight + u * (self.second[i] + u / 2 * (self.second[i + 1] - self.second[i]) / h)
+    def evaluate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value and slope."""
+        i = np.searchsorted(self.x, x, side="right")
+        u, (a, b, c, d) = x - self._begins[i], self._powers[i].T
+        return a + u * (b + u * (c + u * d)), b + u * (2 * c + 3 * u * d)
 
     def scaled(self, factor: float) -> CubicSpline:
         return CubicSpline(self.x, factor * self.y)
 
-    def _parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Interval, its length, the place in it and the slope at its begin."""
-        i = _interval(self.x, x)
-        h = self.x[i + 1] - self.x[i]
-        return i, h, x - self.x[i], (self.y[i + 1] - self.y[i]) / h - h * (2 * self.second[i] + self.second[i + 1]) / 6
-
 
 JointFunction = Affine | Polynomial | PiecewiseLinear | CubicSpline
-
-
-def _interval(knots: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
 
 
 def _second_derivatives(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Trees of bodies whose joints move by functions of coordinates (OpenSim's way), and their markers (numpy, batched over frames).
 
 A joint has a frame on its parent and one on its child; between them three translations along fixed axes, then three rotations about axes
-that turn with the earlier ones. Each is a function of coordinates. Every OpenSim joint type is a case of this. Frames here are OpenSim's: x forward, y up, z right; metres, radians.
+that turn with the earlier ones. Each is a function of coordinates. Every OpenSim joint type is a case of this. Frames here are OpenSim's: x forward,
+y up, z right; metres, radians.
 """
 
 from __future__ import annotations
@@ -75,14 +76,14 @@ class Coupling:
 
 
 class Poses(NamedTuple):
-    """T frames of B bodies, the ground first, and P columns: P pairs of a joint and a coordinate that moves it."""
+    """T frames of B bodies, the ground first, and P columns: P pairs of a joint and a coordinate that moves it. numpy is fastest with the frames last."""
 
     rotation: np.ndarray
-    """(T, B, 3, 3) body to ground."""
+    """(3, 3, B, T) body to ground."""
     position: np.ndarray
-    """(T, B, 3)"""
+    """(3, B, T)"""
     twist: np.ndarray
-    """(T, 6, P) angular velocity and the velocity at the ground's origin, of what the joint carries, for a unit rate of the coordinate."""
+    """(6, P, T) angular velocity, and the velocity at the ground's origin, of what the joint carries, for a unit rate of the coordinate."""
 
 
 class Linkage:
@@ -108,25 +109,28 @@ class Linkage:
         self.free = np.array([i for i, c in enumerate(coordinates) if not c.locked and i not in dependent], int)
         """Coordinates that may move: neither locked nor dependent."""
         motions = [m for joint in joints for m in (*joint.rotations, *joint.translations)]
-        self._axes = np.array([m.axis for m in motions]).reshape(len(joints), 6, 3)
-        pairs = sorted({(j, c) for j, joint in enumerate(joints) for m in (*joint.rotations, *joint.translations) for c in m.coordinates})
-        self.pair_joint, self.pair_coordinate = (np.array([p[k] for p in pairs], int) for k in (0, 1))
+        self._axes = np.array([m.axis for m in motions]).reshape(len(joints), 2, 3, 3)
         self._constant, self._linear = np.zeros(len(motions)), np.zeros((len(motions), len(coordinates)))
-        self._slots = np.zeros((len(motions), len(pairs)))
+        used = sorted((s // 6, c, s) for s, motion in enumerate(motions) for c in motion.coordinates)
+        pairs = sorted({(j, c) for j, c, _ in used})
+        self.pair_joint, self.pair_coordinate = (np.array([p[k] for p in pairs], int) for k in (0, 1))
+        self._used = np.array([s for _, _, s in used], int)
+        self._pair_starts = np.array([[(j, c) for j, c, _ in used].index(pair) for pair in pairs], int)
         self._curves: list[tuple[int, int, int, JointFunction]] = []
         for s, motion in enumerate(motions):
             if isinstance(motion.function, Affine):
                 self._constant[s] = motion.function.constant
                 for c, slope in zip(motion.coordinates, motion.function.coefficients, strict=True):
                     self._linear[s, c] = slope
-                    self._slots[s, pairs.index((s // 6, c))] = slope
             else:
-                self._curves.append((s, motion.coordinates[0], pairs.index((s // 6, motion.coordinates[0])), motion.function))
+                c = motion.coordinates[0]
+                self._curves.append((used.index((s // 6, c, s)), s, c, motion.function))
+        self._slope = np.array([self._linear[s, c] for _, c, s in used]).reshape(-1, 1)
         self._frames = _Frames(joints)
         self._levels = _levels(joints)
-        self._turning = _turning(self._axes[:, :3])
+        self._turning = tuple(_Turning(joints, k) for k in range(3))
         self.carried = _carried(joints)
-        """(B, B) whether body b hangs on body a, or is it."""
+        """(B, B) whether body b hangs on body a, or is it: [a, b]."""
 
     def index(self, name: str) -> int:
         """Number of a coordinate; KeyError with the names there are."""
@@ -150,57 +154,63 @@ class Linkage:
             if isinstance(c.function, Affine):
                 slopes[:, c.dependent] = sum(k * slopes[:, i] for k, i in zip(c.function.coefficients, c.independent, strict=True))
             else:
-                slopes[:, c.dependent] = c.function.slope(coordinates[:, c.independent[0]])[:, None] * slopes[:, c.independent[0]]
+                slopes[:, c.dependent] = c.function.evaluate(coordinates[:, c.independent[0]])[1][:, None] * slopes[:, c.independent[0]]
         return slopes
 
     def poses(self, coordinates: np.ndarray) -> Poses:
         """Bodies and twists for all coordinates (T, N), taken as they are (see `complete`)."""
-        frames, joints = len(coordinates), len(self.joints)
-        values = coordinates @ self._linear.T + self._constant
-        for s, c, _, curve in self._curves:
-            values[:, s] = curve.value(coordinates[:, c])
-        values = values.reshape(frames, joints, 6)
-        angle = values[:, :, :3, None, None]
-        first, second, third = np.moveaxis(np.eye(3) + np.sin(angle) * self._turning[0] + (1 - np.cos(angle)) * self._turning[1], 2, 0)
-        both = first @ second
-        turn = both @ third
-        shift = np.einsum("tjk,jkx->tjx", values[:, :, 3:], self._axes[:, 3:])
-        local = np.empty((frames, joints, 6, 3))  # axes of the six in the frame that they are given in
-        local[:, :, 0], local[:, :, 3:] = self._axes[:, 0], self._axes[:, 3:]
-        local[:, :, 1] = np.einsum("tjxy,jy->tjx", first, self._axes[:, 1])
-        local[:, :, 2] = np.einsum("tjxy,jy->tjx", both, self._axes[:, 2])
-        fixed = self._frames
+        frames, joints, fixed = len(coordinates), len(self.joints), self._frames
+        columns = np.ascontiguousarray(coordinates.T)
+        values = self._linear @ columns + self._constant[:, None]
+        slope = np.broadcast_to(self._slope, (len(self._used), frames)).copy() if self._curves else self._slope
+        for row, s, c, curve in self._curves:
+            values[s], slope[row] = curve.evaluate(columns[c])
+        values = values.reshape(joints, 6, frames)
+        values = values.swapaxes(0, 1)
+        second, third = self._turning[1].joints, self._turning[2].joints
+        turn = self._turning[0].matrices(values[0])
+        first = turn[:, :, second]
+        turn[:, :, second] = _product(first, self._turning[1].matrices(values[1, second]))
+        both = turn[:, :, third]
+        turn[:, :, third] = _product(both, self._turning[2].matrices(values[2, third]))
+        shift = (self._axes[:, 1].transpose(2, 1, 0)[..., None] * values[3:]).sum(1)
+        joint, motion = self._used // 6, self._used % 6
+        local = np.empty((3, len(joint), frames))  # axes of the motions, in the frame that they are given in
+        local[:] = self._axes.reshape(-1, 6, 3)[joint, motion].T[..., None]
+        for turned, before, has in ((1, first, second), (2, both, third)):
+            rows = np.flatnonzero(motion == turned)
+            local[:, rows] = _turned(before[:, :, np.searchsorted(has, joint[rows])], local[:, rows])
         if fixed.reverse.size:
-            r = fixed.reverse
-            turn[:, r] = np.swapaxes(turn[:, r], -1, -2)
-            local[:, r] = -np.einsum("tjxy,tjky->tjkx", turn[:, r], local[:, r])
-            shift[:, r] = -np.einsum("tjxy,tjy->tjx", turn[:, r], shift[:, r])
-        link_turn = fixed.parent_rotation @ turn @ fixed.child_rotation
-        link = fixed.parent_position + np.einsum("jxy,tjy->tjx", fixed.parent_rotation, shift) - np.einsum("tjxy,jy->tjx", link_turn, fixed.child_position)
-        rotation, position = np.empty((frames, joints + 1, 3, 3)), np.zeros((frames, joints + 1, 3))
-        rotation[:, 0] = np.eye(3)
+            r, rows = fixed.reverse, np.flatnonzero(fixed.is_reverse[joint])
+            turn[:, :, r] = turn[:, :, r].swapaxes(0, 1)
+            local[:, rows] = -_turned(turn[:, :, joint[rows]], local[:, rows])
+            shift[:, r] = -_turned(turn[:, :, r], shift[:, r])
+        link_turn = turn if fixed.straight else _product(_product(fixed.parent_rotation, turn), fixed.child_rotation)
+        link = fixed.parent_position + _turned(fixed.parent_rotation, shift) - _turned(link_turn, fixed.child_position)
+        rotation, position = np.empty((3, 3, joints + 1, frames)), np.zeros((3, joints + 1, frames))
+        rotation[:, :, 0] = np.eye(3)[..., None]
         for children, parents in self._levels:
-            above = rotation[:, parents]
-            rotation[:, children] = above @ link_turn[:, children - 1]
-            position[:, children] = position[:, parents] + (above @ link[:, children - 1, :, None])[..., 0]
-        parent_turn = rotation[:, fixed.parent] @ fixed.parent_rotation
-        axes = local @ np.swapaxes(parent_turn, -1, -2)
-        origin = position[:, fixed.parent] + (rotation[:, fixed.parent] @ fixed.parent_position[:, :, None])[..., 0]
-        anchor = origin + np.where(fixed.is_reverse[:, None], 0.0, (parent_turn @ shift[..., None])[..., 0])
-        slots = np.zeros((frames, joints, 6, 6))
-        slots[:, :, :3, :3] = axes[:, :, :3]
-        slots[:, :, :3, 3:] = _cross(anchor[:, :, None, :], axes[:, :, :3])
-        slots[:, :, 3:, 3:] = axes[:, :, 3:]
-        slots = slots.reshape(frames, 6 * joints, 6).swapaxes(1, 2)
-        twist = slots @ self._slots
-        for s, c, pair, curve in self._curves:
-            twist[:, :, pair] += curve.slope(coordinates[:, c])[:, None] * slots[:, :, s]
-        return Poses(rotation, position, twist)
+            above = rotation[:, :, parents]
+            rotation[:, :, children] = _product(above, link_turn[:, :, children - 1])
+            position[:, children] = position[:, parents] + _turned(above, link[:, children - 1])
+        above = rotation[:, :, fixed.parent]
+        parent_turn = above if fixed.straight else _product(above, fixed.parent_rotation)
+        anchor = position[:, fixed.parent] + _turned(above, fixed.parent_position)
+        anchor += np.where(fixed.is_reverse[:, None], 0.0, _turned(parent_turn, shift))
+        axis = _turned(parent_turn[:, :, joint], local) * slope
+        twist = np.empty((6, len(joint), frames))
+        twist[:3] = np.where((motion < 3)[:, None], axis, 0.0)
+        twist[3:] = np.where((motion < 3)[:, None], _cross(anchor[:, joint], axis), axis)
+        return Poses(rotation, position, twist if len(self._pair_starts) == len(joint) else np.add.reduceat(twist, self._pair_starts, axis=1))
 
     def markers(self, poses: Poses) -> np.ndarray:
         """(T, M, 3) in the ground."""
-        b = self.marker_body
-        return poses.position[:, b] + (poses.rotation[:, b] @ self.marker_position[:, :, None])[..., 0]
+        return self.marker_rows(poses, slice(None)).transpose(2, 1, 0)
+
+    def marker_rows(self, poses: Poses, which: np.ndarray | slice) -> np.ndarray:
+        """(3, M, T) of some markers."""
+        body = self.marker_body[which]
+        return poses.position[:, body] + _turned(poses.rotation[:, :, body], self.marker_position[which].T[..., None])
 
 
 class _Frames:
@@ -208,32 +218,51 @@ class _Frames:
 
     def __init__(self, joints: tuple[Joint, ...]) -> None:
         self.parent = np.array([j.parent for j in joints], int)
-        self.parent_position = np.array([j.parent_frame.position for j in joints])
-        self.parent_rotation = np.array([j.parent_frame.rotation for j in joints])
-        self.child_position = np.array([j.child_frame.position for j in joints])
-        self.child_rotation = np.array([j.child_frame.rotation.T for j in joints])
+        self.parent_position = np.array([j.parent_frame.position for j in joints]).T[..., None]
+        self.parent_rotation = np.array([j.parent_frame.rotation for j in joints]).transpose(1, 2, 0)[..., None]
+        self.child_position = np.array([j.child_frame.position for j in joints]).T[..., None]
+        self.child_rotation = np.array([j.child_frame.rotation.T for j in joints]).transpose(1, 2, 0)[..., None]
         self.is_reverse = np.array([j.reverse for j in joints], bool)
         self.reverse = np.flatnonzero(self.is_reverse)
+        self.straight = all(np.array_equal(frame.rotation, np.eye(3)) for j in joints for frame in (j.parent_frame, j.child_frame))
+        """No joint's frames are turned."""
+
+
+class _Turning:
+    """The joints' first, second or third rotation; of the later ones only those that ever turn."""
+
+    def __init__(self, joints: tuple[Joint, ...], which: int) -> None:
+        rotations = [j.rotations[which] for j in joints]
+        self.joints = np.array([k for k, m in enumerate(rotations) if which == 0 or m.coordinates or m.function != Affine()], int)
+        axes = np.array([rotations[k].axis for k in self.joints]).reshape(-1, 3)
+        skew = np.zeros((3, 3, len(axes), 1))
+        for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            skew[x, y, :, 0], skew[y, x, :, 0] = -axes[:, z], axes[:, z]
+        self._skew, self._square = skew, _product(skew, skew)
+
+    def matrices(self, angle: np.ndarray) -> np.ndarray:
+        """(3, 3, J, T) by Rodrigues' formula of angles (J, T)."""
+        return np.eye(3)[..., None, None] + np.sin(angle) * self._skew + (1 - np.cos(angle)) * self._square
 
 
 def _evaluate(function: JointFunction, x: np.ndarray) -> np.ndarray:
     """Value for coordinates (..., n)."""
-    return function.constant + x @ np.array(function.coefficients, float) if isinstance(function, Affine) else function.value(x[..., 0])
+    return function.constant + x @ np.array(function.coefficients, float) if isinstance(function, Affine) else function.evaluate(x[..., 0])[0]
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Matrix products of (3, 3, ...) and (3, 3, ...): for so small matrices several times as fast as numpy's own."""
+    return (a[:, :, None] * b[None]).sum(1)
+
+
+def _turned(a: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Matrices (3, 3, ...) times vectors (3, ...)."""
+    return a[:, 0] * v[0] + a[:, 1] * v[1] + a[:, 2] * v[2]
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross product along the last axis; several times as fast as numpy's for small arrays."""
-    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
-    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
-    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
-
-
-def _turning(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rodrigues' matrices K and K @ K of unit axes (..., 3)."""
-    skew = np.zeros((*axes.shape, 3))
-    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        skew[..., x, y], skew[..., y, x] = -axes[..., z], axes[..., z]
-    return skew, skew @ skew
+    """Cross products along the first axis."""
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def _levels(joints: tuple[Joint, ...]) -> list[tuple[np.ndarray, np.ndarray]]:

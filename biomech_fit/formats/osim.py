@@ -58,7 +58,7 @@ class OsimModel:
     def body_poses(self, coordinates: Mapping[str, float | np.ndarray]) -> dict[str, Frame]:
         """The frame of every body in the ground, for single values."""
         poses = self.linkage.poses(np.atleast_2d(self.values(coordinates)))
-        return {name: Frame(poses.position[0, b], poses.rotation[0, b]) for b, name in enumerate(self.linkage.body_names)}
+        return {name: Frame(poses.position[:, b, 0], poses.rotation[:, :, b, 0]) for b, name in enumerate(self.linkage.body_names)}
 
 
 def read_osim(path: str | Path) -> OsimModel:

@@ -113,7 +113,7 @@ def test_twists_are_the_derivatives_of_markers(tmp_path):
     assert full[0, 2] == pytest.approx(2 * (0.5 * 0.4**2 + 0.2 * 0.4))
     poses = linkage.poses(full)
     x = linkage.markers(poses)[0, 0]
-    by_pair = np.cross(poses.twist[0, :3].T, x) + poses.twist[0, 3:].T  # the only marker hangs on every joint
+    by_pair = np.cross(poses.twist[:3, :, 0].T, x) + poses.twist[3:, :, 0].T  # the only marker hangs on every joint
     by_free = np.einsum("px,pf->fx", by_pair, linkage.free_slopes(full)[0][linkage.pair_coordinate])
     step = 1e-6
     for column, c in zip(by_free, linkage.free, strict=True):
@@ -125,16 +125,16 @@ def test_splines():
     x = np.array([-1.0, -0.2, 0.3, 1.1, 1.5])
     cubic = np.polynomial.Polynomial([0.2, -1, 0.5, 2])
     spline, at = CubicSpline(x, cubic(x)), np.linspace(-1, 1.5, 50)
-    np.testing.assert_allclose(spline.value(at), cubic(at), atol=1e-12)  # a natural spline would not reproduce it
-    assert spline.value(np.array([2.5]))[0] == pytest.approx(cubic(1.5) + cubic.deriv()(1.5))  # straight outside
-    assert spline.slope(np.array([-3.0]))[0] == pytest.approx(cubic.deriv()(-1))
+    np.testing.assert_allclose(spline.evaluate(at)[0], cubic(at), atol=1e-12)  # a natural spline would not reproduce it
+    assert spline.evaluate(np.array([2.5]))[0][0] == pytest.approx(cubic(1.5) + cubic.deriv()(1.5))  # straight outside
+    assert spline.evaluate(np.array([-3.0]))[1][0] == pytest.approx(cubic.deriv()(-1))
     parabola = CubicSpline(np.array([0.0, 1, 3]), np.array([0.0, 1, 9]))
-    np.testing.assert_allclose(parabola.value(np.array([0.5, 2])), [0.25, 4], atol=1e-12)
+    np.testing.assert_allclose(parabola.evaluate(np.array([0.5, 2]))[0], [0.25, 4], atol=1e-12)
     rough = CubicSpline(x, np.array([0.0, 2, -1, 3, 0]))
-    np.testing.assert_allclose(rough.value(x), [0, 2, -1, 3, 0], atol=1e-12)
+    np.testing.assert_allclose(rough.evaluate(x)[0], [0, 2, -1, 3, 0], atol=1e-12)
     for function in (rough, Polynomial((1.0, -2, 3)), PiecewiseLinear(x, np.array([0.0, 2, -1, 3, 0]))):
         inner = np.linspace(-1.4, 1.9, 30)
-        np.testing.assert_allclose(function.slope(inner), (function.value(inner + 1e-7) - function.value(inner - 1e-7)) / 2e-7, atol=1e-5)
+        np.testing.assert_allclose(function.evaluate(inner)[1], (function.evaluate(inner + 1e-7)[0] - function.evaluate(inner - 1e-7)[0]) / 2e-7, atol=1e-5)
 
 
 PIN = example.joint("PinJoint", "p", "ground", "a", [example.coordinate("q")])

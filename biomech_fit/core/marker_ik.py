@@ -1,0 +1,328 @@
+"""Inverse kinematics of a `Linkage`: the coordinates of every frame that bring its markers nearest to measured ones (numpy, all frames of a block at once).
+
+The cost of a frame is OpenSim's: ``sum_m w_m |x_m(q) - y_m|^2 / sum_m w_m + sum_c w_c (q_c - t_c)^2`` over the markers seen and the coordinates with a goal.
+Gauss-Newton steps with Levenberg-Marquardt damping for each frame, bounds by an active set (Bertsekas 1982: a coordinate at its bound whose gradient points
+outwards does not take part). No marker Jacobian is formed: all markers that a joint carries act on it through sixteen sums, as a composite rigid body does
+(Featherstone, Rigid Body Dynamics Algorithms, 2008, ch. 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.linkage import Linkage
+
+STEP_TOLERANCE = 1e-4
+"""rad, m: a frame is done with the step that moves no coordinate further. Convergence is nearly quadratic, so what is left is smaller (docs/osim.md)."""
+MAX_ITERATIONS = 60
+BLOCK_FRAMES = 512
+"""Frames solved together: enough for numpy's overhead not to count, few enough for the caches."""
+STRIDE = 8
+"""Every so many frames is solved first, from the last block; those between start from the interpolation."""
+_POOR = 2.0
+_POOR_M = 1e-3
+"""A frame whose error is above 2 medians plus 1 mm is tried again from its neighbours."""
+_LOST_M = 0.015
+"""Above this the root's orientation is searched for."""
+_SLACK_M = 1e-4
+"""Errors that differ by less are equal."""
+_MAX_TURN = 0.7
+"""rad: no angle moves further in one step, so that none winds up by whole turns."""
+_DAMPING, _MIN_DAMPING, _MAX_DAMPING = 1e-4, 1e-9, 1e8
+
+
+@dataclass(frozen=True, eq=False)
+class CoordinateGoal:
+    """A value that a coordinate is drawn to; `target` is a number or (T,), rad or m. The markers together have weight 1 per m^2."""
+
+    name: str
+    weight: float
+    target: float | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class IkSolution:
+    coordinates: np.ndarray
+    """(T, N) all coordinates of the linkage, rad and m; NaN in frames without a marker."""
+    rms_m: np.ndarray
+    """(T,) weighted root mean square distance of the markers."""
+    markers_seen: np.ndarray
+    """(T,) how many had a position and a weight."""
+    converged: np.ndarray
+    """(T,) bool."""
+    iterations: float
+    """Mean number of steps per frame, restarts included."""
+
+
+class _Normal(NamedTuple):
+    cost: np.ndarray
+    """(T,)"""
+    matrix: np.ndarray
+    """(T, F, F)"""
+    gradient: np.ndarray
+    """(T, F) half of it."""
+    square_m2: np.ndarray
+    """(T,) the markers' part of the cost."""
+
+
+class MarkerIk:
+    """A linkage prepared for measured markers of given names."""
+
+    def __init__(self, linkage: Linkage, names: Sequence[str], weights: Mapping[str, float] | None = None, goals: Sequence[CoordinateGoal] = ()) -> None:
+        """`names` of the measured markers; those that the linkage lacks are left out. `weights` by name, markers not in it have none; None: 1 for all.
+
+        Raises InputError when no measured marker is left, or a goal names an unknown coordinate.
+        """
+        given = {n: 1.0 for n in names} if weights is None else dict(weights)
+        bad = next((n for n, w in given.items() if not (np.isfinite(w) and w >= 0)), None)
+        if bad is not None:
+            raise InputError(f"The weight of the marker '{bad}' is {given[bad]}; it must be 0 or more.")
+        self.columns = np.array([k for k, n in enumerate(names) if n in linkage.marker_names and given.get(n, 0.0) > 0], int)
+        """Measured markers that are used."""
+        if not len(self.columns):
+            theirs, ours = (", ".join(n[:6]) for n in (names, linkage.marker_names))
+            raise InputError(f"None of the measured markers ({theirs}, ...) is a marker of the model with a weight ({ours}, ...).")
+        used = [names[k] for k in self.columns]
+        unknown = next((g.name for g in goals if g.name not in linkage.coordinate_names), None)
+        if unknown is not None:
+            raise InputError(f"The model has no coordinate '{unknown}' to have a goal; it has {', '.join(linkage.coordinate_names)}.")
+        self.linkage, self.goals, self.names = linkage, tuple(goals), tuple(used)
+        self._weights = np.array([given[n] for n in used])
+        self._markers = np.array([linkage.marker_names.index(n) for n in used], int)
+        child = np.array([linkage.joints[j].child for j in linkage.pair_joint], int)
+        self._carries = linkage.carried[child][:, linkage.marker_body[self._markers]].astype(float)  # (P, M)
+        self._below = linkage.carried[child][:, child].T  # [p, k]: the joint of pair p hangs on that of pair k, or is it
+        free = [linkage.coordinates[c] for c in linkage.free]
+        self._lower = np.array([c.lower if c.clamped else -np.inf for c in free])
+        self._upper = np.array([c.upper if c.clamped else np.inf for c in free])
+        self._selection = _selection(linkage)
+        turning = {c for joint in linkage.joints for motion in joint.rotations for c in motion.coordinates} | {
+            i for c in linkage.couplings for i in c.independent
+        }
+        self.reach = np.where(np.isin(linkage.free, list(turning)), _MAX_TURN, np.inf)
+        """(F,) the furthest that a free coordinate goes in one step."""
+
+    def solve(self, points: np.ndarray) -> IkSolution:
+        """Coordinates of measured markers (T, K, 3), m, in OpenSim's ground; NaN = missing. Frames are taken as neighbours in time."""
+        points = np.asarray(points, float)[:, self.columns]
+        seen = np.isfinite(points).all(-1)
+        frames = np.flatnonzero(seen.any(1))
+        run = _Run(self, np.where(seen[..., None], points, 0.0)[frames], seen[frames] * self._weights, frames)
+        start = np.clip(self.linkage.default[self.linkage.free], self._lower, self._upper)
+        for begin in range(0, len(frames), BLOCK_FRAMES):
+            block = np.arange(begin, min(begin + BLOCK_FRAMES, len(frames)))
+            coarse = np.unique([*block[::STRIDE], block[-1]])
+            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))))
+            run.find(coarse)
+            run.retry(coarse)
+            between = np.setdiff1d(block, coarse)
+            run.attempt(between, _interpolated(frames[between], frames[coarse], run.x[coarse]))
+            run.retry(block)
+            run.smooth(block)
+            start = run.x[block[-1]]
+        coordinates, rms = np.full((len(points), len(self.linkage.coordinates)), np.nan), np.full(len(points), np.nan)
+        coordinates[frames], rms[frames] = run.full(run.x, frames), np.sqrt(run.square_m2)
+        converged = np.zeros(len(points), bool)
+        converged[frames] = run.converged
+        return IkSolution(coordinates, rms, seen.sum(1), converged, run.steps / max(len(frames), 1))
+
+    def normal(self, full: np.ndarray, points: np.ndarray, weights: np.ndarray, frames: np.ndarray) -> _Normal:
+        """Cost, Gauss-Newton matrix and gradient at all coordinates (T, N); `points` (3, M, T); `weights` (M, T) sum to 1 in each frame."""
+        linkage = self.linkage
+        poses = linkage.poses(full)
+        x = linkage.marker_rows(poses, self._markers)
+        residual = x - points
+        sums = self._carries @ _composites(x, residual, weights)
+        angular, linear = poses.twist[:3], poses.twist[3:]
+        gradient = (angular * sums[10:13] + linear * sums[13:16]).sum(0).T
+        matrix = _momentum(sums, angular, linear).transpose(2, 1, 0) @ poses.twist.transpose(2, 0, 1)
+        matrix = np.where(self._below, matrix, np.where(self._below.T, np.swapaxes(matrix, 1, 2), 0.0))
+        slopes = None
+        if self._selection is not None:
+            matrix, gradient = matrix[:, self._selection[:, None], self._selection], gradient[:, self._selection]
+        if self._selection is None or self.goals:
+            slopes = linkage.free_slopes(full)
+        if self._selection is None:
+            spread = slopes[:, linkage.pair_coordinate]
+            matrix, gradient = np.swapaxes(spread, 1, 2) @ matrix @ spread, (gradient[:, None] @ spread)[:, 0]
+        square = (weights * (residual * residual).sum(0)).sum(0)
+        cost = square.copy()
+        for goal in self.goals:
+            c = linkage.index(goal.name)
+            off = full[:, c] - (goal.target[frames] if np.ndim(goal.target) else goal.target)
+            row = slopes[:, c]
+            cost += goal.weight * off**2
+            gradient = gradient + goal.weight * off[:, None] * row
+            matrix = matrix + goal.weight * row[:, :, None] * row[:, None, :]
+        return _Normal(cost, matrix, gradient, square)
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper of the free coordinates (F,); infinite where not clamped."""
+        return self._lower, self._upper
+
+    def root_starts(self) -> np.ndarray:
+        """(S, F) default poses with the root turned by quarter turns about each of its axes and each pair of them."""
+        linkage = self.linkage
+        default = linkage.default[linkage.free]
+        turning = [int(np.flatnonzero(linkage.free == c)[0]) for m in linkage.joints[0].rotations for c in m.coordinates if c in linkage.free]
+        quarters = np.array(np.meshgrid(*[[0, 1, 2, 3]] * len(turning))).reshape(len(turning), -1).T if turning else np.zeros((1, 0))
+        starts = np.repeat(default[None], len(quarters), 0)
+        starts[:, turning] += quarters * np.pi / 2
+        return np.clip(starts, self._lower, self._upper)
+
+
+class _Run:
+    """The frames of one trial and the best that is known of each."""
+
+    def __init__(self, ik: MarkerIk, points: np.ndarray, weights: np.ndarray, frames: np.ndarray) -> None:
+        self.ik, self.points, self.frames = ik, np.ascontiguousarray(points.T), frames
+        self.weights = np.ascontiguousarray((weights / weights.sum(1, keepdims=True)).T)
+        self.x = np.zeros((len(points), len(ik.linkage.free)))
+        self.cost, self.square_m2, self.converged = np.full(len(points), np.inf), np.full(len(points), np.inf), np.zeros(len(points), bool)
+        self.steps = 0
+
+    def full(self, x: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """(T, N) all coordinates of free ones (T, F)."""
+        full = np.broadcast_to(self.ik.linkage.default, (len(frames), len(self.ik.linkage.coordinates))).copy()
+        full[:, self.ik.linkage.free] = x
+        return self.ik.linkage.complete(full)
+
+    def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0) -> None:
+        """Solve the frames `which` from `start` (n, F) and keep what is better than before, or by no more than `slack_m` worse."""
+        if not len(which):
+            return
+        x, cost, square, converged = self._levenberg(which, start)
+        better = np.sqrt(cost) < np.sqrt(self.cost[which]) + slack_m
+        kept = which[better]
+        self.x[kept], self.cost[kept], self.square_m2[kept], self.converged[kept] = x[better], cost[better], square[better], converged[better]
+
+    def find(self, which: np.ndarray) -> None:
+        """If most of the frames are far off, a search over the root's orientation in the best of them, from which the others start again."""
+        rms = np.sqrt(self.square_m2[which])
+        if np.median(rms) > _LOST_M:
+            best = which[np.argmin(rms)]
+            self._search(best, self.ik.root_starts())
+            others = which[which != best]
+            self.attempt(others, np.repeat(self.x[best][None], len(others), 0))
+
+    def retry(self, which: np.ndarray) -> None:
+        """Frames much worse than the others once more, from the nearest good ones."""
+        for _ in range(3):
+            rms = np.sqrt(self.square_m2[which])
+            poor = rms > _POOR * np.median(rms) + _POOR_M
+            if not poor.any():
+                return
+            good, poor = which[~poor], which[poor]
+            before = self.cost[poor]
+            nearest = good[np.argmin(np.abs(self.frames[poor][:, None] - self.frames[good]), axis=1)]
+            self.attempt(poor, self.x[nearest])
+            if not np.any(self.cost[poor] < 0.9 * before):
+                return
+
+    def smooth(self, which: np.ndarray) -> None:
+        """Single frames that leave the line between their neighbours, where too few markers say otherwise, once more from that line."""
+        inner = which[1:-1]
+        line = (self.x[inner - 1] + self.x[inner + 1]) / 2
+        jumps = (np.abs(self.x[inner] - line) > self.ik.reach).any(1)
+        if jumps.any():
+            self.attempt(inner[jumps], line[jumps], slack_m=_SLACK_M)
+
+    def _search(self, frame: int, starts: np.ndarray) -> None:
+        """Put a frame to the best end of all starts; of equally good ones to the one with the smallest angles."""
+        x, cost, square, converged = self._levenberg(np.full(len(starts), frame), starts)
+        if cost.min() < 0.8 * self.cost[frame]:
+            equal = np.flatnonzero(cost <= 1.01 * cost.min() + _SLACK_M**2)
+            k = equal[np.argmin(np.abs(x[equal] - starts[0])[:, np.isfinite(self.ik.reach)].sum(1))]
+            self.x[frame], self.cost[frame], self.square_m2[frame], self.converged[frame] = x[k], cost[k], square[k], converged[k]
+
+    def _levenberg(self, which: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Damped steps of every frame until none moves. Returns coordinates, costs, the markers' part, and who came to rest."""
+        lower, upper = self.ik.bounds
+        x = np.clip(start, lower, upper)
+        cost, square = np.full(len(which), np.inf), np.full(len(which), np.inf)
+        done = np.zeros(len(which), bool)
+        active = np.arange(len(which))
+        trial, damping = x.copy(), np.full(len(which), _DAMPING)
+        matrix = gradient = None
+        for _ in range(MAX_ITERATIONS):
+            rows = which[active]
+            new = self.ik.normal(self.full(trial, self.frames[rows]), self.points[..., rows], self.weights[:, rows], self.frames[rows])
+            self.steps += len(active)
+            accepted = new.cost <= cost[active]
+            hit = active[accepted]
+            x[hit], cost[hit], square[hit] = trial[accepted], new.cost[accepted], new.square_m2[accepted]
+            if matrix is None:
+                matrix, gradient = new.matrix, new.gradient
+            else:
+                matrix, gradient = np.where(accepted[:, None, None], new.matrix, matrix), np.where(accepted[:, None], new.gradient, gradient)
+            damping = np.clip(np.where(accepted, damping * 0.1, damping * 10), _MIN_DAMPING, _MAX_DAMPING)
+            here = x[active]
+            step = _step(matrix, gradient, damping, ((here <= lower) & (gradient > 0)) | ((here >= upper) & (gradient < 0)))
+            trial = np.clip(here + np.clip(step, -self.ik.reach, self.ik.reach), lower, upper)
+            rest = np.abs(trial - here).max(1) < STEP_TOLERANCE
+            stuck = damping >= _MAX_DAMPING
+            x[active[rest & ~stuck]] = trial[rest & ~stuck]
+            done[active[rest | stuck]] = True
+            left = ~(rest | stuck)
+            if not left.any():
+                break
+            active, trial, damping, matrix, gradient = active[left], trial[left], damping[left], matrix[left], gradient[left]
+        return x, cost, square, done
+
+
+def _step(matrix: np.ndarray, gradient: np.ndarray, damping: np.ndarray, blocked: np.ndarray) -> np.ndarray:
+    """(T, F) damped Newton step of the coordinates that are not blocked."""
+    system = matrix.copy()
+    diagonal = np.einsum("tff->tf", system)
+    diagonal += damping[:, None] * diagonal + 1e-10
+    if blocked.any():
+        system[np.broadcast_to(blocked[:, :, None], system.shape) | np.broadcast_to(blocked[:, None, :], system.shape)] = 0.0
+        diagonal[blocked] = 1.0
+    return -np.linalg.solve(system, np.where(blocked, 0.0, gradient)[..., None])[..., 0]
+
+
+def _composites(x: np.ndarray, residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(16, M, T) what each marker adds to its joints' sums: w, w x (3), w x x^T (6: xx yy zz xy xz yz), w x cross r (3), w r (3)."""
+    (a, b, c), (r, s, t) = x, residual
+    rows = (np.ones_like(a), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c, b * t - c * s, c * r - a * t, a * s - b * r, r, s, t)
+    return np.stack(rows) * weights
+
+
+def _momentum(sums: np.ndarray, angular: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """(6, P, T) moment and force that the markers' sums answer each twist with: the composite's inertia times the twist."""
+    w, x, y, z, xx, yy, zz, xy, xz, yz = sums[:10]
+    (p, q, r), (u, v, s) = angular, linear
+    rows = (
+        (yy + zz) * p - xy * q - xz * r + y * s - z * v,
+        (xx + zz) * q - xy * p - yz * r + z * u - x * s,
+        (xx + yy) * r - xz * p - yz * q + x * v - y * u,
+        w * u + q * z - r * y,
+        w * v + r * x - p * z,
+        w * s + p * y - q * x,
+    )
+    return np.stack(rows)
+
+
+def _selection(linkage: Linkage) -> np.ndarray | None:
+    """(F,) the pair of each free coordinate, where every one moves exactly one joint and drives no other coordinate; else None."""
+    driving = {i for c in linkage.couplings for i in c.independent}
+    found = [np.flatnonzero(linkage.pair_coordinate == c) for c in linkage.free]
+    if any(len(f) != 1 for f in found) or driving & set(linkage.free.tolist()):
+        return None
+    return np.array([f[0] for f in found], int)
+
+
+def _interpolated(at: np.ndarray, known: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n, F) straight lines between the rows of x (k, F), which stand at the frames `known`."""
+    right = np.clip(np.searchsorted(known, at), 1, max(len(known) - 1, 1))
+    if len(known) < 2:
+        return np.repeat(x[:1], len(at), 0)
+    span = known[right] - known[right - 1]
+    share = ((at - known[right - 1]) / span)[:, None]
+    return (1 - share) * x[right - 1] + share * x[right]
