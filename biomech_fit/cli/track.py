@@ -27,7 +27,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the results")
     add_input_options(parser)
     parser.add_argument("--points-map", metavar="MAP", help="for 3D points: which are heels, toes and pelvis; a name or a YAML (default: found by their names)")
-    parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), help="for 3D points: the file's axis that points up (default: as it says)")
+    up = "axis of the calibration's, or the points', world that points up (default: z; 3D points: as the file says)"
+    parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), help=up)
     parser.add_argument("--skip-steps", metavar="N", type=int, help="leave the first N steps of each walk out of the means (default: steps.skip_steps)")
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and the pictures")
     parser.set_defaults(run=run)
@@ -59,12 +60,13 @@ def run(args: argparse.Namespace) -> int:
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.recording import open_recording
     from biomech_fit.formats.subject import read_subject, subject_from_estimate
+    from biomech_fit.formats.world_up import upright_camera
     from biomech_fit.report.collect import Collector
     from biomech_fit.report.outputs import write_outputs
     from biomech_fit.stream.pipeline import FitPipeline
 
-    if args.points_map or args.world_up:
-        raise InputError(f"--points-map and --world-up are for files of 3D points (.c3d, .trc); the world of '{args.recording}' must have z up.")
+    if args.points_map:
+        raise InputError(f"--points-map is for files of 3D points (.c3d, .trc); '{args.recording}' is none.")
     recording = open_recording(args.recording, calibration=args.calibration, keypoint_set=args.keypoint_set, frame_rate=args.frame_rate)
     config = load_config(args.config) if args.config else FitConfig()
     config = replace(config, stream=replace(config.stream, frame_rate_hz=recording.frame_rate_hz))
@@ -72,16 +74,18 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, refine=replace(config.refine, cameras=False))
     body = load_body_model(args.model, recording.keypoint_set)
     subject = read_subject(args.subject) if args.subject else None
-    pipeline = FitPipeline(body, recording.cameras, recording.keypoint_set, config, subject)
-    if len(recording.cameras) < 2:
-        raise InputError(f"'{args.recording}' has keypoints of one camera only, '{recording.cameras[0].name}'; at least two calibrated cameras are needed.")
+    world_up = args.world_up or "z"
+    cameras = [upright_camera(camera, world_up) for camera in recording.cameras]
+    pipeline = FitPipeline(body, cameras, recording.keypoint_set, config, subject)
+    if len(cameras) < 2:
+        raise InputError(f"'{args.recording}' has keypoints of one camera only, '{cameras[0].name}'; at least two calibrated cameras are needed.")
     make_folder(args.out)
     quiet = not sys.stderr.isatty()
-    print(f"Compiling for {len(recording.cameras)} cameras, {len(recording.keypoint_set)} keypoints ...", file=sys.stderr)
+    print(f"Compiling for {len(cameras)} cameras, {len(recording.keypoint_set)} keypoints ...", file=sys.stderr)
     pipeline.compile()
     gait, steps = GaitSettings(**asdict(config.gait)), step_settings(config, args.skip_steps)
     people = range(1, config.stream.max_people + 1)
-    collectors = {n: Collector(body, recording.cameras, recording.keypoint_set, config.window.lag_s, gait, n) for n in people}
+    collectors = {n: Collector(body, cameras, recording.keypoint_set, config.window.lag_s, gait, n) for n in people}
     began = time.perf_counter()
     with tqdm(total=recording.frame_count, unit="frame", disable=quiet) as progress:
         for packet in recording.packets():
@@ -116,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
             start_ns=start_ns,
             calibration=recording.calibration,
             subject_model=subject_from_estimate(estimate, body, recording.keypoint_set.name),
+            world_up=world_up,
             step_settings=steps,
         )
         if n == min(estimates):

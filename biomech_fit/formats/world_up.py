@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 
 ROTATIONS = {
@@ -22,6 +25,16 @@ def upright(points: np.ndarray, up: str) -> np.ndarray:
     if up not in ROTATIONS:
         raise InputError(f"'{up}' is not an axis; valid are {', '.join(ROTATIONS)}.")
     return np.asarray(points) @ ROTATIONS[up].T
+
+
+def upright_camera(camera: Camera, up: str) -> Camera:
+    """The camera of a world with this axis up, in the z-up world. Raises InputError for an unknown axis."""
+    return replace(camera, rotation=upright(camera.rotation, up))
+
+
+def fallen_camera(camera: Camera, up: str) -> Camera:
+    """The inverse of `upright_camera`."""
+    return replace(camera, rotation=camera.rotation @ ROTATIONS[up])
 
 
 def likely_up(lower: np.ndarray, upper: np.ndarray) -> str | None:

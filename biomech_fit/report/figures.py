@@ -81,6 +81,7 @@ def summarise(result: TrackResult) -> dict[str, Any]:
         "source": result.source,
         "subject": result.subject,
         "start_stamp_ns": result.zero_ns,
+        "world_up": result.world_up,
         "wall_s": result.wall_s,
         "realtime_factor": duration / result.wall_s if result.wall_s > 0 else math.nan,
         "latency_ms": {f"p{q}": 1e3 * _quantile(latency, q) for q in (50, 95, 99)},

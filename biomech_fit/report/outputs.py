@@ -17,6 +17,7 @@ from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.mot import write_mot
 from biomech_fit.formats.subject import write_subject
 from biomech_fit.formats.trc import write_trc
+from biomech_fit.formats.world_up import fallen_camera
 from biomech_fit.report import html, pictures, pictures_cameras, pictures_gait, pictures_pelvis
 from biomech_fit.report.figures import json_ready, summarise
 from biomech_fit.report.gait_view import GaitView, view_of
@@ -44,7 +45,7 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
     _write_trajectory(out / "smoothed", result, result.smoothed)
     like = result.calibration if result.calibration is not None and result.calibration.format == "pose2sim" else "pose2sim"
     if result.cameras_refined:
-        write_calibration(out / "calibration.toml", list(result.cameras_refined), like)
+        write_calibration(out / "calibration.toml", [fallen_camera(c, result.world_up) for c in result.cameras_refined], like)
     if result.subject_model is not None:
         write_subject(out / "subject.yaml", result.subject_model)
     summary = summarise(result)

@@ -91,6 +91,8 @@ class TrackResult:
     """As it was read, so that entries and comments of a Pose2Sim calibration are kept in the refined one."""
     subject_model: Subject | None = None
     """The fitted body, for subject.yaml (`formats.subject.subject_from_estimate`); None = not written."""
+    world_up: str = "z"
+    """The axis of the calibration's file that points up; everything here is in a z-up world (`formats.world_up`)."""
     step_settings: SummarySettings = field(default_factory=SummarySettings)
     """Which steps count in the means."""
     extra: dict[str, object] = field(default_factory=dict)

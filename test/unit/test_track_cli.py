@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from biomech_fit.cli.main import main
-from biomech_fit.formats.calibration import read_calibration
+from biomech_fit.formats.calibration import read_calibration, write_calibration
 from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.trc import read_trc
+from biomech_fit.formats.world_up import fallen_camera, upright_camera
 from biomech_fit.sim.config import SimConfig
 from biomech_fit.sim.simulate import simulate
 from biomech_fit.sim.write import write
@@ -102,6 +103,21 @@ def test_a_subject_and_a_refined_calibration_can_be_read_again(output: Path, rec
     loaded, refined = read_calibration(recording / "Calib.toml"), read_calibration(output / "calibration.toml")
     for before, after in zip(loaded.cameras, refined.cameras, strict=True):
         assert before.name == after.name and 0 < np.linalg.norm(before.centre - after.centre) < 0.05
+
+
+def test_a_calibration_whose_y_points_down(output: Path, recording: Path, settings: Path, tmp_path: Path) -> None:
+    """As in a camera's frame: results are those of the z-up calibration, the refined one is in the file's own world."""
+    loaded = read_calibration(recording / "Calib.toml")
+    path, out = tmp_path / "Calib_fallen.toml", tmp_path / "out"
+    write_calibration(path, [fallen_camera(c, "-y") for c in loaded.cameras])
+    run = ["track", str(recording), "-o", str(out), "--config", str(settings), "--calibration", str(path), "--world-up", "-y", "--no-report"]
+    assert main(run) == 0
+    assert json.loads((out / "summary.json").read_text())["world_up"] == "-y"
+    one, other = (read_trc(folder / "keypoints.trc").points for folder in (output, out))
+    assert np.nanmedian(np.linalg.norm(one - other, axis=-1)) < 1e-3  # the TOML's digits and float32
+    for a, b in zip(read_calibration(output / "calibration.toml").cameras, read_calibration(out / "calibration.toml").cameras, strict=True):
+        np.testing.assert_allclose(upright_camera(b, "-y").centre, a.centre, atol=2e-3)
+        assert np.linalg.norm(a.centre - b.centre) > 0.5
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_bad_files_maps_and_options_are_said(tmp_path: Path, capsys: pytest.Capt
     cases = [
         ([nameless], "M0, M1"), ([two], "ann and bob"), ([broken], "PathFileType"), ([short], "1 samples"), ([tmp_path / "none.c3d"], "does not exist"),
         ([good, "--points-map", bad_role], "left_hell"), ([good, "--points-map", half], "right_toe: zehe"), ([good, "--points-map", "gait99"], "plug_in_gait"),
-        ([good, "--subject", "s.yaml"], "--subject"), ([good, "--skip-steps", "-1"], "--skip-steps"), ([tmp_path, "--world-up", "y"], "z up"),
+        ([good, "--subject", "s.yaml"], "--subject"), ([good, "--skip-steps", "-1"], "--skip-steps"), ([tmp_path, "--points-map", half], "--points-map"),
     ]  # fmt: skip
     for arguments, words in cases:
         assert main(["track", *map(str, arguments), "-o", str(tmp_path / "out")]) == 2, words
