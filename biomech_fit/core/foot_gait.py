@@ -35,7 +35,7 @@ _WHOLE_SWING_S = 0.25
 """With this much of a swing in view its greatest speed is known."""
 _USUAL_SWING_M_S = 3.3
 _UNSEEN_FACTOR = 2.0
-"""A swing whose beginning was not seen had the usual greatest speed, but not more than this times what was seen."""
+"""A swing whose beginning was not seen had the usual greatest speed, but not more than this times what was seen; and it went further by as much."""
 _RIDE_S, _RIDE_M = 0.5, 0.04
 """So long after landing, and so low, a foot that goes back may ride on a belt."""
 _COARSE_STD_S = 0.04
@@ -216,7 +216,8 @@ class FootGait:
         samples, rest, left = self._samples, self._rest, self._left
         assert rest is not None and left is not None
         newest = samples[-1]
-        if self._moved(rest, newest, TOE) < self._s.min_off_m or self._may_ride(newest):
+        up = min(self._lift(newest)) >= self._s.height_gate_m
+        if (self._moved(rest, newest, TOE) < self._s.min_off_m and not up) or self._may_ride(newest):
             return None
         self.in_contact, self._since = False, samples[left].t
         soon = samples[left].t + max(self._s.look_ahead_s, _SOON_S)
@@ -226,7 +227,7 @@ class FootGait:
         usual = max(max(s.flat) for s in samples[left:]) if whole else self._usual_speed()
         if usual is not None:
             speed = min(speed, usual)
-        return self._event(False, left, speed)
+        return self._event(False, left, speed if speed >= self._s.min_swing_speed_m_s else None)
 
     def _may_ride(self, sample: FootSample) -> bool:
         """Just landed and low, but going back against its last swing, where the floor is not known to move: it may stand on a belt."""
@@ -247,11 +248,14 @@ class FootGait:
         self._rest = samples[i]
         fast = max(swing, key=lambda s: s.middle).calm
         self._swing_way = (fast[0] / max(hypot(fast[0], fast[1]), 1e-6), fast[1] / max(hypot(fast[0], fast[1]), 1e-6))
-        real = fastest >= self._s.min_swing_speed_m_s and (away >= self._s.min_swing_length_m or height >= self._s.height_gate_m)
-        if not real:  # a twitch; the stance that it broke goes on
-            return None
         whole = swing[0].t > samples[0].t or max(swing[0].flat) < 0.8 * fastest
-        if not whole:  # it began before it was seen
+        seen = 1.0 if whole else _UNSEEN_FACTOR  # where it began before it was seen, less of its way was seen
+        real = max(max(s.speed) for s in swing) >= seen * self._s.min_swing_speed_m_s
+        if not real or (away < self._s.min_swing_length_m / seen and height < self._s.height_gate_m):  # a twitch; the stance that it broke goes on
+            return None
+        if fastest < self._s.min_swing_speed_m_s:  # up and down on the spot
+            return self._event(True, i, None)
+        if not whole:
             usual = self._usual_speed() or _USUAL_SWING_M_S
             fastest = min(max(fastest, usual), _UNSEEN_FACTOR * fastest)
         if self.swing_speed is None or not self._swing_speed_sure:
@@ -267,9 +271,11 @@ class FootGait:
         v = self._floor.at(end.t)
         return hypot(b[3 * p] - a[3 * p] - v[0] * dt, b[3 * p + 1] - a[3 * p + 1] - v[1] * dt)
 
-    def _event(self, initial: bool, i: int, swing_speed: float) -> RawEvent | None:
-        samples = self._samples
-        timed = event_time(LANDING if initial else LEAVING, samples, i, swing_speed, self._motion.smoothing_s, self._ramps[initial])
+    def _event(self, initial: bool, i: int, swing_speed: float | None) -> RawEvent | None:
+        """The event near instant i; without a speed along the floor, when support was as likely as swing."""
+        samples, timed = self._samples, None
+        if swing_speed is not None:
+            timed = event_time(LANDING if initial else LEAVING, samples, i, swing_speed, self._motion.smoothing_s, self._ramps[initial])
         t, std = timed if timed is not None else (samples[i].t, _COARSE_STD_S)
         if t - self._last_event[initial] < self._s.min_swing_s + self._s.min_stance_s:
             return None

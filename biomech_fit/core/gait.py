@@ -205,6 +205,11 @@ class GaitDetector:
         steps, self._steps = self._steps, []
         return steps
 
+    @property
+    def floor_velocity(self) -> tuple[float, float]:
+        """(2,) m/s: of the belt that the person walks on, in axes whose third is the vertical; zero over ground."""
+        return self._floor.velocity
+
     def contact(self) -> tuple[bool | None, bool | None]:
         """Whether the left and the right foot are on the floor; None = unknown."""
         return self._feet[Side.LEFT].in_contact, self._feet[Side.RIGHT].in_contact

@@ -34,8 +34,9 @@ def evidence(sample: FootSample, lift: tuple[float, float], switch_speed: float,
     """
     best = -_MOST
     for speed, height in zip(sample.calm_speed, lift, strict=True):
-        best = max(best, _SLOPE * log(switch_speed / max(speed, 1e-3)) - min(max(0.0, height / height_gate - 1.0) * _HIGH, _HIGH))
-    return min(best, _MOST) + _OTHER_SWINGS * other_swings
+        slow = min(_SLOPE * log(switch_speed / max(speed, 1e-3)), _MOST)
+        best = max(best, slow - min(max(0.0, height / height_gate - 1.0) * _HIGH, _HIGH))
+    return best + _OTHER_SWINGS * other_swings
 
 
 class SupportModel:
