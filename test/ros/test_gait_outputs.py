@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rclpy.node import Node
-from ros_fakes import linked, ros
+from ros_fakes import linked, overrides, ros
+from test_other_nodes import walking_state
+from visualization_msgs.msg import MarkerArray
 
 from biomech_fit import msg as bf
 from biomech_fit.core.gait_summary import SummarySettings
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import Side
+from biomech_fit.nodes.gait import GaitNode
 from biomech_fit.ros import qos
 from biomech_fit.ros.gait_outputs import StepOutputs
 
@@ -50,3 +53,28 @@ def test_every_step_is_told_and_the_summary_is_latched() -> None:
         outputs.publish([step(0)], settings, "lab", "Ann")
         assert spin_until(lambda: len(steps) == 13 and late[-1].header.stamp.sec == 1)
         assert steps[-1].index == 0 and late[-1].steps_left == 0 and late[-1].skipped == 1
+
+
+def test_the_gait_node_shows_feet_and_footprints_and_sums_up() -> None:
+    with ros() as (context, add, spin_until):
+        node = add(GaitNode(context=context, parameter_overrides=overrides(marker_lifetime_s=7.0, steps__skip_steps=2)))
+        peer = add(Node("peer", context=context))
+        markers, summaries = [], []
+        peer.create_subscription(MarkerArray, "gait_markers", lambda array: markers.extend(array.markers), qos.results(1000))
+        peer.create_subscription(bf.GaitSummary, "gait_summary", summaries.append, qos.latched())
+        publishers = [peer.create_publisher(bf.BodyState, name, qos.results(1000)) for name in ("body_state", "body_state_smoothed")]
+        assert spin_until(lambda: linked(node, peer))
+        for k in range(420):
+            for publisher in publishers:
+                publisher.publish(walking_state(k / 60))
+            spin_until(lambda: False, 0.001)
+        assert spin_until(lambda: summaries and summaries[-1].steps_left >= 3 and summaries[-1].steps_right >= 3)
+        summary = summaries[-1]
+        mean = dict(zip(summary.names, summary.mean, strict=True))
+        # The walker goes along -y with the left foot at -x: feet crossed by 0.2 m.
+        assert mean["stride_length_m"] == pytest.approx(1.2, abs=0.02) and mean["step_width_m"] == pytest.approx(-0.2, abs=0.01)
+        assert summary.skipped == 2
+        shown = {ns: [m for m in markers if m.ns == ns] for ns in ("footprints", "final_contacts", "feet")}
+        assert len(shown["footprints"]) >= 8 and len(shown["final_contacts"]) >= 8
+        assert {m.id for m in shown["feet"]} == {0, 1} and {m.lifetime.sec for m in shown["footprints"]} == {7}
+        assert {round(m.color.a, 2) for m in shown["feet"]} >= {0.25, 1.0}  # in the air, on the floor
