@@ -87,7 +87,7 @@ class Poses(NamedTuple):
 
 
 class Linkage:
-    """Bodies in an order in which parents come first, joint b - 1 carrying body b, coordinates, couplings (what they depend on first) and markers."""
+    """Bodies level by level of the tree, joint b - 1 carrying body b; coordinates, couplings (what they depend on first) and markers."""
 
     def __init__(
         self,
@@ -128,7 +128,11 @@ class Linkage:
         self._slope = np.array([self._linear[s, c] for _, c, s in used]).reshape(-1, 1)
         self._frames = _Frames(joints)
         self._levels = _levels(joints)
-        self._turning = tuple(_Turning(joints, k) for k in range(3))
+        self._turns = _Turns(joints, self._used)
+        self._used_joint = self._used // 6
+        self._used_axes = self._axes.reshape(-1, 3)[self._used].T[..., None]
+        self._used_turns = (self._used % 6 < 3).astype(float)[:, None]
+        self._used_reversed = np.flatnonzero(self._frames.is_reverse[self._used_joint])
         self.carried = _carried(joints)
         """(B, B) whether body b hangs on body a, or is it: [a, b]."""
 
@@ -165,43 +169,40 @@ class Linkage:
         slope = np.broadcast_to(self._slope, (len(self._used), frames)).copy() if self._curves else self._slope
         for row, s, c, curve in self._curves:
             values[s], slope[row] = curve.evaluate(columns[c])
-        values = values.reshape(joints, 6, frames)
-        values = values.swapaxes(0, 1)
-        second, third = self._turning[1].joints, self._turning[2].joints
-        turn = self._turning[0].matrices(values[0])
-        first = turn[:, :, second]
-        turn[:, :, second] = _product(first, self._turning[1].matrices(values[1, second]))
-        both = turn[:, :, third]
-        turn[:, :, third] = _product(both, self._turning[2].matrices(values[2, third]))
+        values = values.reshape(joints, 6, frames).swapaxes(0, 1)
+        turn, before = self._turns.product(values)
         shift = (self._axes[:, 1].transpose(2, 1, 0)[..., None] * values[3:]).sum(1)
-        joint, motion = self._used // 6, self._used % 6
-        local = np.empty((3, len(joint), frames))  # axes of the motions, in the frame that they are given in
-        local[:] = self._axes.reshape(-1, 6, 3)[joint, motion].T[..., None]
-        for turned, before, has in ((1, first, second), (2, both, third)):
-            rows = np.flatnonzero(motion == turned)
-            local[:, rows] = _turned(before[:, :, np.searchsorted(has, joint[rows])], local[:, rows])
+        local = np.empty((3, len(self._used), frames))  # axes of the motions, in the frame that they are given in
+        local[:] = self._used_axes
+        for rows, of, which in self._turns.turned:
+            local[:, rows] = _turned(before[which][:, :, of], local[:, rows])
         if fixed.reverse.size:
-            r, rows = fixed.reverse, np.flatnonzero(fixed.is_reverse[joint])
+            r, rows = fixed.reverse, self._used_reversed
             turn[:, :, r] = turn[:, :, r].swapaxes(0, 1)
-            local[:, rows] = -_turned(turn[:, :, joint[rows]], local[:, rows])
+            local[:, rows] = -_turned(turn[:, :, self._used_joint[rows]], local[:, rows])
             shift[:, r] = -_turned(turn[:, :, r], shift[:, r])
-        link_turn = turn if fixed.straight else _product(_product(fixed.parent_rotation, turn), fixed.child_rotation)
-        link = fixed.parent_position + _turned(fixed.parent_rotation, shift) - _turned(link_turn, fixed.child_position)
-        rotation, position = np.empty((3, 3, joints + 1, frames)), np.zeros((3, joints + 1, frames))
-        rotation[:, :, 0] = np.eye(3)[..., None]
+        at = fixed.parent_position + (shift if fixed.straight else _turned(fixed.parent_rotation, shift))
+        link = np.empty((3, 4, joints, frames))
+        link[:, :3] = turn if fixed.straight else _product(_product(fixed.parent_rotation, turn), fixed.child_rotation)
+        link[:, 3] = at - _turned(link[:, :3], fixed.child_position)
+        place = np.empty((3, 4, joints + 1, frames))
+        place[:, :, 0] = np.eye(3, 4)[..., None]
         for children, parents in self._levels:
-            above = rotation[:, :, parents]
-            rotation[:, :, children] = _product(above, link_turn[:, :, children - 1])
-            position[:, children] = position[:, parents] + _turned(above, link[:, children - 1])
-        above = rotation[:, :, fixed.parent]
-        parent_turn = above if fixed.straight else _product(above, fixed.parent_rotation)
-        anchor = position[:, fixed.parent] + _turned(above, fixed.parent_position)
-        anchor += np.where(fixed.is_reverse[:, None], 0.0, _turned(parent_turn, shift))
-        axis = _turned(parent_turn[:, :, joint], local) * slope
-        twist = np.empty((6, len(joint), frames))
-        twist[:3] = np.where((motion < 3)[:, None], axis, 0.0)
-        twist[3:] = np.where((motion < 3)[:, None], _cross(anchor[:, joint], axis), axis)
-        return Poses(rotation, position, twist if len(self._pair_starts) == len(joint) else np.add.reduceat(twist, self._pair_starts, axis=1))
+            above = place[:, :, parents]
+            below = _product(above[:, :3], link[:, :, children[0] - 1 : children[-1]])
+            below[:, 3] += above[:, 3]
+            place[:, :, children[0] : children[-1] + 1] = below
+        above = place[:, :, fixed.parent]
+        at[:, fixed.reverse] = fixed.parent_position[:, fixed.reverse]
+        anchor = above[:, 3] + _turned(above[:, :3], at)
+        parent_turn = above[:, :3] if fixed.straight else _product(above[:, :3], fixed.parent_rotation)
+        axis = _turned(parent_turn[:, :, self._used_joint], local) * slope
+        twist = np.empty((6, len(self._used), frames))
+        np.multiply(axis, self._used_turns, out=twist[:3])
+        twist[3:] = _cross(anchor[:, self._used_joint], twist[:3]) + (axis - twist[:3])
+        if len(self._pair_starts) < len(self._used):
+            twist = np.add.reduceat(twist, self._pair_starts, axis=1)
+        return Poses(place[:, :3], place[:, 3], twist)
 
     def markers(self, poses: Poses) -> np.ndarray:
         """(T, M, 3) in the ground."""
@@ -228,21 +229,34 @@ class _Frames:
         """No joint's frames are turned."""
 
 
-class _Turning:
-    """The joints' first, second or third rotation; of the later ones only those that ever turn."""
+class _Turns:
+    """The joints' three rotations in turn; of the second and third only those that ever turn."""
 
-    def __init__(self, joints: tuple[Joint, ...], which: int) -> None:
-        rotations = [j.rotations[which] for j in joints]
-        self.joints = np.array([k for k, m in enumerate(rotations) if which == 0 or m.coordinates or m.function != Affine()], int)
-        axes = np.array([rotations[k].axis for k in self.joints]).reshape(-1, 3)
+    def __init__(self, joints: tuple[Joint, ...], used: np.ndarray) -> None:
+        has = [[k for k, j in enumerate(joints) if w == 0 or j.rotations[w].coordinates or j.rotations[w].function != Affine()] for w in range(3)]
+        self._joints = [np.array(h, int) for h in has]
+        self._which, self._joint = np.repeat(range(3), [len(h) for h in has]), np.concatenate(self._joints)
+        self._ends = np.cumsum([len(h) for h in has])
+        axes = np.array([joints[j].rotations[w].axis for w, j in zip(self._which, self._joint, strict=True)])
         skew = np.zeros((3, 3, len(axes), 1))
         for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
             skew[x, y, :, 0], skew[y, x, :, 0] = -axes[:, z], axes[:, z]
-        self._skew, self._square = skew, _product(skew, skew)
+        self._skew, self._square, self._eye = skew, _product(skew, skew), np.eye(3)[..., None, None]
+        rows = [np.flatnonzero(used % 6 == w) for w in range(3)]
+        self.turned = [(rows[w], np.searchsorted(self._joints[w], used[rows[w]] // 6), w - 1) for w in (1, 2) if len(rows[w])]
+        """For the second and third rotations: their rows among the motions, their places in `before`, and which of the two."""
 
-    def matrices(self, angle: np.ndarray) -> np.ndarray:
-        """(3, 3, J, T) by Rodrigues' formula of angles (J, T)."""
-        return np.eye(3)[..., None, None] + np.sin(angle) * self._skew + (1 - np.cos(angle)) * self._square
+    def product(self, values: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """(3, 3, J, T) all rotations of values (6, J, T), and those before the second and before the third, by Rodrigues' formula."""
+        angle = values[self._which, self._joint]
+        about = self._eye + np.sin(angle) * self._skew + (1 - np.cos(angle)) * self._square
+        first, second, third = np.split(about, self._ends[:2], axis=2)
+        turn = first.copy()
+        before_second = turn[:, :, self._joints[1]]
+        turn[:, :, self._joints[1]] = _product(before_second, second)
+        before_third = turn[:, :, self._joints[2]]
+        turn[:, :, self._joints[2]] = _product(before_third, third)
+        return turn, (before_second, before_third)
 
 
 def _evaluate(function: JointFunction, x: np.ndarray) -> np.ndarray:
@@ -251,7 +265,7 @@ def _evaluate(function: JointFunction, x: np.ndarray) -> np.ndarray:
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Matrix products of (3, 3, ...) and (3, 3, ...): for so small matrices several times as fast as numpy's own."""
+    """Matrix products of (3, 3, ...) and (3, n, ...): for so small matrices several times as fast as numpy's own."""
     return (a[:, :, None] * b[None]).sum(1)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.interpolate import make_interp_spline
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.linkage import Linkage
@@ -22,13 +23,15 @@ STEP_TOLERANCE = 1e-4
 MAX_ITERATIONS = 60
 BLOCK_FRAMES = 512
 """Frames solved together: enough for numpy's overhead not to count, few enough for the caches."""
-STRIDE = 8
+STRIDE = 4
 """Every so many frames is solved first, from the last block; those between start from the interpolation."""
 _POOR = 2.0
 _POOR_M = 1e-3
 """A frame whose error is above 2 medians plus 1 mm is tried again from its neighbours."""
-_LOST_M = 0.015
-"""Above this the root's orientation is searched for."""
+_LOST = 0.06
+"""Above this share of the markers' spread the root's orientation is searched for."""
+_SEARCH_ITERATIONS, _SEARCH_KEEPS = 8, 6
+"""Of all starts of the search, those that are best after a few steps go on."""
 _SLACK_M = 1e-4
 """Errors that differ by less are equal."""
 _MAX_TURN = 0.7
@@ -96,7 +99,8 @@ class MarkerIk:
         self._markers = np.array([linkage.marker_names.index(n) for n in used], int)
         child = np.array([linkage.joints[j].child for j in linkage.pair_joint], int)
         self._carries = linkage.carried[child][:, linkage.marker_body[self._markers]].astype(float)  # (P, M)
-        self._below = linkage.carried[child][:, child].T  # [p, k]: the joint of pair p hangs on that of pair k, or is it
+        below = linkage.carried[child][:, child].T  # [p, k]: the joint of pair p hangs on that of pair k, or is it
+        self._below, self._above = below.astype(float), (below.T & ~below).astype(float)
         free = [linkage.coordinates[c] for c in linkage.free]
         self._lower = np.array([c.lower if c.clamped else -np.inf for c in free])
         self._upper = np.array([c.upper if c.clamped else np.inf for c in free])
@@ -141,7 +145,8 @@ class MarkerIk:
         angular, linear = poses.twist[:3], poses.twist[3:]
         gradient = (angular * sums[10:13] + linear * sums[13:16]).sum(0).T
         matrix = _momentum(sums, angular, linear).transpose(2, 1, 0) @ poses.twist.transpose(2, 0, 1)
-        matrix = np.where(self._below, matrix, np.where(self._below.T, np.swapaxes(matrix, 1, 2), 0.0))
+        matrix *= self._below
+        matrix += np.swapaxes(matrix, 1, 2) * self._above
         slopes = None
         if self._selection is not None:
             matrix, gradient = matrix[:, self._selection[:, None], self._selection], gradient[:, self._selection]
@@ -185,6 +190,8 @@ class _Run:
         self.weights = np.ascontiguousarray((weights / weights.sum(1, keepdims=True)).T)
         self.x = np.zeros((len(points), len(ik.linkage.free)))
         self.cost, self.square_m2, self.converged = np.full(len(points), np.inf), np.full(len(points), np.inf), np.zeros(len(points), bool)
+        self.spread_m = float(np.sqrt(ik.linkage.markers(ik.linkage.poses(ik.linkage.default[None]))[0].var(0).sum()))
+        """Root mean square distance of the model's markers from their centre."""
         self.steps = 0
 
     def full(self, x: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -203,9 +210,11 @@ class _Run:
         self.x[kept], self.cost[kept], self.square_m2[kept], self.converged[kept] = x[better], cost[better], square[better], converged[better]
 
     def find(self, which: np.ndarray) -> None:
-        """If most of the frames are far off, a search over the root's orientation in the best of them, from which the others start again."""
+        """If most of the frames are far off, and further than those before them, a search over the root's orientation in the best of them, from which the
+        others start again."""
         rms = np.sqrt(self.square_m2[which])
-        if np.median(rms) > _LOST_M:
+        before = np.sqrt(self.square_m2[: which[0]])
+        if np.median(rms) > max(_LOST * self.spread_m, _POOR * np.median(before) if len(before) else 0.0):
             best = which[np.argmin(rms)]
             self._search(best, self.ik.root_starts())
             others = which[which != best]
@@ -235,13 +244,15 @@ class _Run:
 
     def _search(self, frame: int, starts: np.ndarray) -> None:
         """Put a frame to the best end of all starts; of equally good ones to the one with the smallest angles."""
-        x, cost, square, converged = self._levenberg(np.full(len(starts), frame), starts)
+        x, cost, _, _ = self._levenberg(np.full(len(starts), frame), starts, _SEARCH_ITERATIONS)
+        x = x[np.argsort(cost)[:_SEARCH_KEEPS]]
+        x, cost, square, converged = self._levenberg(np.full(len(x), frame), x)
         if cost.min() < 0.8 * self.cost[frame]:
             equal = np.flatnonzero(cost <= 1.01 * cost.min() + _SLACK_M**2)
             k = equal[np.argmin(np.abs(x[equal] - starts[0])[:, np.isfinite(self.ik.reach)].sum(1))]
             self.x[frame], self.cost[frame], self.square_m2[frame], self.converged[frame] = x[k], cost[k], square[k], converged[k]
 
-    def _levenberg(self, which: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _levenberg(self, which: np.ndarray, start: np.ndarray, iterations: int = MAX_ITERATIONS) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Damped steps of every frame until none moves. Returns coordinates, costs, the markers' part, and who came to rest."""
         lower, upper = self.ik.bounds
         x = np.clip(start, lower, upper)
@@ -249,22 +260,21 @@ class _Run:
         done = np.zeros(len(which), bool)
         active = np.arange(len(which))
         trial, damping = x.copy(), np.full(len(which), _DAMPING)
-        matrix = gradient = None
-        for _ in range(MAX_ITERATIONS):
+        for _ in range(iterations):
             rows = which[active]
             new = self.ik.normal(self.full(trial, self.frames[rows]), self.points[..., rows], self.weights[:, rows], self.frames[rows])
             self.steps += len(active)
             accepted = new.cost <= cost[active]
             hit = active[accepted]
             x[hit], cost[hit], square[hit] = trial[accepted], new.cost[accepted], new.square_m2[accepted]
-            if matrix is None:
+            if accepted.all():
                 matrix, gradient = new.matrix, new.gradient
             else:
                 matrix, gradient = np.where(accepted[:, None, None], new.matrix, matrix), np.where(accepted[:, None], new.gradient, gradient)
             damping = np.clip(np.where(accepted, damping * 0.1, damping * 10), _MIN_DAMPING, _MAX_DAMPING)
             here = x[active]
             step = _step(matrix, gradient, damping, ((here <= lower) & (gradient > 0)) | ((here >= upper) & (gradient < 0)))
-            trial = np.clip(here + np.clip(step, -self.ik.reach, self.ik.reach), lower, upper)
+            trial = np.minimum(np.maximum(here + np.minimum(np.maximum(step, -self.ik.reach), self.ik.reach), lower), upper)
             rest = np.abs(trial - here).max(1) < STEP_TOLERANCE
             stuck = damping >= _MAX_DAMPING
             x[active[rest & ~stuck]] = trial[rest & ~stuck]
@@ -272,7 +282,8 @@ class _Run:
             left = ~(rest | stuck)
             if not left.any():
                 break
-            active, trial, damping, matrix, gradient = active[left], trial[left], damping[left], matrix[left], gradient[left]
+            if not left.all():
+                active, trial, damping, matrix, gradient = active[left], trial[left], damping[left], matrix[left], gradient[left]
         return x, cost, square, done
 
 
@@ -319,10 +330,5 @@ def _selection(linkage: Linkage) -> np.ndarray | None:
 
 
 def _interpolated(at: np.ndarray, known: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(n, F) straight lines between the rows of x (k, F), which stand at the frames `known`."""
-    right = np.clip(np.searchsorted(known, at), 1, max(len(known) - 1, 1))
-    if len(known) < 2:
-        return np.repeat(x[:1], len(at), 0)
-    span = known[right] - known[right - 1]
-    share = ((at - known[right - 1]) / span)[:, None]
-    return (1 - share) * x[right - 1] + share * x[right]
+    """(n, F) at the frames `at`, between the rows of x (k, F), which stand at the frames `known`."""
+    return make_interp_spline(known, x, k=min(3, len(known) - 1))(at) if len(at) else np.zeros((0, x.shape[1]))

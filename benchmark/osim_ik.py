@@ -1,0 +1,157 @@
+"""Inverse kinematics of markers beside OpenSim's own, on the same model, markers and tasks: coordinates and frames per second.
+
+    python benchmark/osim_ik.py [-o figures.json]
+
+The trial is ../shared/data/opensim_ik_reference: Gait2354 with 31 synthetic markers, 73 frames, and the coordinates that they must give.
+OpenSim (from PyPI, in the environment of `peers.py`) runs its InverseKinematicsTool and its solver alone, ours the same trial from the file and from memory, in
+turns; each one's best run counts, on one thread. `ours_long` is the trial to and fro many times. Prints one JSON object; exit code 1 where a target is missed:
+0.1 degree, 1 mm, 20 times OpenSim's frames per second, solver beside solver.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from peers import DEFAULT_VENV, HERE, prepare
+from threadpoolctl import threadpool_limits
+
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.marker_ik import IkSolution, MarkerIk
+from biomech_fit.formats.ik_tasks import read_ik_tasks
+from biomech_fit.formats.mot import read_mot, write_mot
+from biomech_fit.formats.osim import OsimModel, read_osim
+from biomech_fit.formats.trc import read_trc
+
+DATA = HERE.parents[1] / "shared" / "data" / "opensim_ik_reference"
+MODEL, TASKS, TRC, REFERENCE = "subject01_simbody.osim", "gait2354_IK_Tasks_uniform.xml", "subject01_synthetic_marker_data.trc", "std_subject01_walk1_ik.mot"
+MAX_DEG, MAX_MM, MIN_RATIO = 0.1, 1.0, 20.0
+LONG = 20
+
+
+class OpenSim:
+    """The peers' interpreter, kept running so that its start does not count."""
+
+    def __init__(self, venv: Path, out: Path) -> None:
+        reading, writing = os.pipe()
+        files = [str(DATA / name) for name in (MODEL, TASKS, TRC)]
+        self._process = subprocess.Popen(
+            [str(venv / "bin" / "python"), str(HERE / "run_opensim_ik.py"), *files, str(out), str(writing)],
+            cwd=out.parent, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=(writing,), text=True,
+        )  # fmt: skip
+        os.close(writing)
+        self._answers = os.fdopen(reading, encoding="utf-8")
+
+    def run(self) -> dict[str, float]:
+        """Seconds of the tool and of its solver."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("run\n")
+        self._process.stdin.flush()
+        line = self._answers.readline()
+        if not line:
+            raise InputError(f"OpenSim ended with {self._process.wait()}; what it said stands above.")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+def largest(model: OsimModel, coordinates: np.ndarray, file: Path) -> dict[str, object]:
+    """Largest differences from a .mot of the same frames, and at which coordinate."""
+    motion = read_mot(file)
+    found: dict[str, object] = {}
+    for key, angles, unit in (("angle_deg", True, np.degrees(1.0)), ("translation_mm", False, 1e3)):
+        off = {}
+        for name in motion.names:
+            k = model.linkage.index(name)
+            if model.linkage.coordinates[k].is_angle == angles:
+                off[name] = float(np.abs(coordinates[:, k] - motion[name]).max() * unit)
+        worst = max(off, key=off.__getitem__)
+        found |= {key: round(off[worst], 4), f"{key.split('_')[0]}_at": worst}
+    return found
+
+
+def ours(model: OsimModel, ik: MarkerIk, points: np.ndarray, out: Path) -> tuple[IkSolution, float, float]:
+    """The solution, seconds of solving, and seconds with reading the .trc and writing a .mot."""
+    began = time.perf_counter()
+    solution = ik.solve(points)
+    solve_s = time.perf_counter() - began
+    began = time.perf_counter()
+    trial = read_trc(DATA / TRC, axes="file")
+    angles = np.array([c.is_angle for c in model.linkage.coordinates])
+    write_mot(out, trial.time_s, model.coordinate_names, ik.solve(trial.points).coordinates, is_angle=angles)
+    return solution, solve_s, time.perf_counter() - began
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("-o", "--out", type=Path, help="write the figures there as well")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each (default %(default)s)")
+    parser.add_argument("--peers-venv", type=Path, default=DEFAULT_VENV, help="OpenSim's environment (default %(default)s)")
+    args = parser.parse_args()
+    if not DATA.is_dir():
+        raise InputError(f"'{DATA}' is absent; the benchmark needs it.")
+    if args.repeats < 1:
+        raise InputError(f"--repeats is {args.repeats}; it must be 1 or more.")
+    prepare(args.peers_venv)
+    model = read_osim(DATA / MODEL)
+    trial = read_trc(DATA / TRC, axes="file")
+    tasks = read_ik_tasks(DATA / TASKS, model.linkage)
+    ik = MarkerIk(model.linkage, trial.names, tasks.marker_weights, tasks.goals)
+    long = np.concatenate([trial.points[:: 1 - 2 * (k % 2)] for k in range(LONG)])
+    seconds: dict[str, list[float]] = {"opensim_tool": [], "opensim_solver": [], "ours_files": [], "ours_solver": [], "ours_long": []}
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        theirs = OpenSim(args.peers_venv, Path(folder) / "opensim.mot")
+        for _ in range(args.repeats):
+            answer = theirs.run()
+            seconds["opensim_tool"].append(answer["tool_s"])
+            seconds["opensim_solver"].append(answer["loop_s"])
+            for _ in range(3):
+                solution, solve_s, files_s = ours(model, ik, trial.points, Path(folder) / "ours.mot")
+                seconds["ours_solver"].append(solve_s)
+                seconds["ours_files"].append(files_s)
+            began = time.perf_counter()
+            ik.solve(long)
+            seconds["ours_long"].append(time.perf_counter() - began)
+        theirs.close()
+        against_opensim = largest(model, solution.coordinates, Path(folder) / "opensim.mot")
+    frames = {name: len(long) if name == "ours_long" else len(trial.points) for name in seconds}
+    rates = {name: frames[name] / min(times) for name, times in seconds.items()}
+    figures = {
+        "frames": len(trial.points),
+        "markers": len(ik.names),
+        "coordinates": len(model.coordinate_names),
+        "against_reference": largest(model, solution.coordinates, DATA / REFERENCE),
+        "against_opensim_now": against_opensim,
+        "rms_mm": round(1e3 * float(solution.rms_m.max()), 4),
+        "steps_per_frame": round(solution.iterations, 2),
+        "frames_per_s": {name: round(rate) for name, rate in rates.items()},
+        "long_frames": len(long),
+        "ratio": {
+            "solver": round(rates["ours_solver"] / rates["opensim_solver"], 1),
+            "with_files": round(rates["ours_files"] / rates["opensim_tool"], 1),
+        },
+    }
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n", encoding="utf-8")
+    off = figures["against_reference"]
+    return int(off["angle_deg"] > MAX_DEG or off["translation_mm"] > MAX_MM or figures["ratio"]["solver"] < MIN_RATIO)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
