@@ -10,6 +10,7 @@ from test_pipeline import CAUSAL_MM, CONFIG, causal, check_sense, errors_mm, fra
 
 from biomech_fit.core.types import Status
 from biomech_fit.formats.subject import subject_from_estimate
+from biomech_fit.sim.cameras import perturbed
 from biomech_fit.stream.device import count_compilations
 from biomech_fit.stream.person import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD
 from biomech_fit.stream.pipeline import FitPipeline
@@ -91,3 +92,22 @@ def test_what_is_not_estimated_stays_where_the_subject_has_it() -> None:
     full = estimate.covariance + np.diag(np.r_[np.full(count, SUBJECT_SCALE_STD), np.full(size - count, SUBJECT_OFFSET_STD_M)] ** 2)
     given = full[count:, count:] - full[count:, :count] @ np.linalg.solve(full[:count, :count], full[:count, count:])
     np.testing.assert_allclose(got.covariance[count:, count:], given, rtol=0.02, atol=1e-7)
+
+
+def test_how_wrong_the_calibration_is_sets_how_firmly_it_is_held() -> None:
+    """The same walk with the true cameras and with cameras off by 0.6 degrees and 25 mm: of the good calibration less is thought to be wrong, and with it
+    less of the rig's own place; the poor one is held as loosely as configured, or more so."""
+    spreads, placements = [], []
+    for off in (0.0, 1.0):
+        s = scene()
+        given = perturbed(s.cameras, np.random.default_rng(4), np.deg2rad(0.6) * off, 0.025 * off)
+        pipeline = FitPipeline(s.body, given, s.keypoint_set, CONFIG)
+        pipeline.compile()
+        for packet in s.packets():
+            pipeline.feed_keypoints(packet)
+            pipeline.poll()
+        tracker = pipeline._people.tracks[0].tracker
+        spreads.append(tracker._spread)
+        placements.append(np.trace(tracker._placement.covariance[:3, :3]))
+    assert spreads[0] < 0.25 and spreads[1] > 0.5
+    assert placements[1] / placements[0] == pytest.approx(spreads[1] / spreads[0], rel=1e-6)

@@ -180,7 +180,8 @@ def test_keypoint_covariances_are_carried_over() -> None:
         two = (jnp.asarray(np.stack([part, part])) for part in (joint[:n, :n], joint[:n, n:]))
         nothing = _nothing(solver, 2)
         pose, pose_slow = two
-        got = np.asarray(keypoints(z, nothing._replace(pose_alone=pose, share=linear.SlowShare(0 * pose, pose_slow, jnp.asarray(joint[n:, n:])))).keypoint_covariance)
+        share = linear.SlowShare(0 * pose, pose_slow, jnp.asarray(joint[n:, n:]))
+        got = np.asarray(keypoints(z, nothing._replace(pose_alone=pose, share=share)).keypoint_covariance)
         slope = central(lambda v: np.asarray(keypoints(v, nothing).keypoints[0]).reshape(-1), z)
     slope = slope.reshape(4, 3, n + m)
     np.testing.assert_allclose(got[0], slope @ joint @ np.swapaxes(slope, 1, 2), rtol=1e-5, atol=1e-9)
@@ -264,6 +265,33 @@ def test_exact_pixels_give_the_exact_pose_from_a_poor_start(scene: Scene, robust
     for r in results:
         for c, camera in enumerate(scene.cameras):  # what it says of pixels is OpenCV's projection of what it says of points
             np.testing.assert_allclose(r.frames.uv[0, c], camera.project(r.frames.keypoints[0]), atol=0.05)
+
+
+def test_holding_the_slow_states_is_a_step_with_slow_states_that_are_known(scene: Scene) -> None:
+    """Where a firm prior holds them, a frame that moves them and one that does not give the same, to a fiftieth of a standard deviation and 1 %: float32."""
+    solver = solver_of(scene.body, scene.cameras, options(kernel="geman_mcclure", has_distortion=True, refine_cameras=True))
+    f32, (c, k), m = np.float32, scene.uv.shape[1:3], solver.layout.size
+    uv = f32(scene.uv + np.random.default_rng(5).standard_normal(scene.uv.shape))
+    firm = SlowPrior(np.zeros(m, f32), f32(1e8 * np.eye(m)))
+
+    def run(hold: bool) -> list[Result]:
+        results, moved, share = [], 0, None
+        window = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, k, firm, np.zeros(m))
+        for i, u in enumerate(scene.u):
+            while u - moved >= 5:
+                window, moved = solver.shift(window), moved + 1
+            frame = Frame(uv[i], np.ones((c, k), f32), np.zeros(c, f32), f32(1), f32(u - moved), np.int32(9))
+            if hold and i % 3:
+                window, result = solver.advance_held(window, frame, share)
+            else:
+                window, result, share = solver.advance(window, frame, np.int32(20 if i == 0 else 1), f32(1))
+            results.append(jax.device_get(result))
+        return results
+
+    for a, b in zip(run(True), run(False), strict=True):
+        std = np.sqrt(np.diagonal(b.frames.covariance, axis1=1, axis2=2))
+        assert np.abs((a.frames.x - b.frames.x) / std).max() < 0.02
+        np.testing.assert_allclose(np.sqrt(np.diagonal(a.frames.covariance, axis1=1, axis2=2)), std, rtol=0.01)
 
 
 def test_outliers_do_not_pull(scene: Scene, robust: WindowSolver) -> None:
