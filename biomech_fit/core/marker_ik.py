@@ -18,12 +18,13 @@ from scipy.interpolate import make_interp_spline
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.linkage import Linkage
 
-STEP_TOLERANCE = 1e-4
-"""rad, m: a frame is done with the step that moves no coordinate further. Convergence is nearly quadratic, so what is left is smaller (docs/osim.md)."""
+TOLERANCE = 1e-4
+"""rad, m: a frame is done with the step after which no coordinate is expected to move further: by this step times theta / (1 - theta), theta being its share
+of the step before (Hairer and Wanner, Solving Ordinary Differential Equations II, 1996, ch. IV.8)."""
 MAX_ITERATIONS = 60
 BLOCK_FRAMES = 512
 """Frames solved together: enough for numpy's overhead not to count, few enough for the caches."""
-STRIDE = 4
+STRIDE = 6
 """Every so many frames is solved first, from the last block; those between start from the interpolation."""
 _POOR = 2.0
 _POOR_M = 1e-3
@@ -96,9 +97,10 @@ class MarkerIk:
             raise InputError(f"The model has no coordinate '{unknown}' to have a goal; it has {', '.join(linkage.coordinate_names)}.")
         self.linkage, self.goals, self.names = linkage, tuple(goals), tuple(used)
         self._weights = np.array([given[n] for n in used])
-        self._markers = np.array([linkage.marker_names.index(n) for n in used], int)
+        self.markers = np.array([linkage.marker_names.index(n) for n in used], int)
+        """The model's markers that they are."""
         child = np.array([linkage.joints[j].child for j in linkage.pair_joint], int)
-        self._carries = linkage.carried[child][:, linkage.marker_body[self._markers]].astype(float)  # (P, M)
+        self._carries = linkage.carried[child][:, linkage.marker_body[self.markers]].astype(float)  # (P, M)
         below = linkage.carried[child][:, child].T  # [p, k]: the joint of pair p hangs on that of pair k, or is it
         self._below, self._above = below.astype(float), (below.T & ~below).astype(float)
         free = [linkage.coordinates[c] for c in linkage.free]
@@ -130,7 +132,8 @@ class MarkerIk:
             run.smooth(block)
             start = run.x[block[-1]]
         coordinates, rms = np.full((len(points), len(self.linkage.coordinates)), np.nan), np.full(len(points), np.nan)
-        coordinates[frames], rms[frames] = run.full(run.x, frames), np.sqrt(run.square_m2)
+        coordinates[frames] = run.full(run.x, frames)
+        rms[frames] = run.rms(coordinates[frames])
         converged = np.zeros(len(points), bool)
         converged[frames] = run.converged
         return IkSolution(coordinates, rms, seen.sum(1), converged, run.steps / max(len(frames), 1))
@@ -139,7 +142,7 @@ class MarkerIk:
         """Cost, Gauss-Newton matrix and gradient at all coordinates (T, N); `points` (3, M, T); `weights` (M, T) sum to 1 in each frame."""
         linkage = self.linkage
         poses = linkage.poses(full)
-        x = linkage.marker_rows(poses, self._markers)
+        x = linkage.marker_rows(poses, self.markers)
         residual = x - points
         sums = self._carries @ _composites(x, residual, weights)
         angular, linear = poses.twist[:3], poses.twist[3:]
@@ -200,6 +203,12 @@ class _Run:
         full[:, self.ik.linkage.free] = x
         return self.ik.linkage.complete(full)
 
+    def rms(self, full: np.ndarray) -> np.ndarray:
+        """(T,) weighted distance of the markers, m, at all coordinates of all frames."""
+        linkage = self.ik.linkage
+        off = linkage.marker_rows(linkage.poses(full), self.ik.markers) - self.points
+        return np.sqrt((self.weights * (off * off).sum(0)).sum(0))
+
     def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0) -> None:
         """Solve the frames `which` from `start` (n, F) and keep what is better than before, or by no more than `slack_m` worse."""
         if not len(which):
@@ -259,7 +268,7 @@ class _Run:
         cost, square = np.full(len(which), np.inf), np.full(len(which), np.inf)
         done = np.zeros(len(which), bool)
         active = np.arange(len(which))
-        trial, damping = x.copy(), np.full(len(which), _DAMPING)
+        trial, damping, last = x.copy(), np.full(len(which), _DAMPING), np.zeros(len(which))
         for _ in range(iterations):
             rows = which[active]
             new = self.ik.normal(self.full(trial, self.frames[rows]), self.points[..., rows], self.weights[:, rows], self.frames[rows])
@@ -275,7 +284,10 @@ class _Run:
             here = x[active]
             step = _step(matrix, gradient, damping, ((here <= lower) & (gradient > 0)) | ((here >= upper) & (gradient < 0)))
             trial = np.minimum(np.maximum(here + np.minimum(np.maximum(step, -self.ik.reach), self.ik.reach), lower), upper)
-            rest = np.abs(trial - here).max(1) < STEP_TOLERANCE
+            size = np.abs(trial - here).max(1)
+            share = np.minimum(size / np.maximum(last, 1e-12), 0.5)
+            rest = size * share / (1 - share) < TOLERANCE
+            last = np.where(accepted, size, 0.0)
             stuck = damping >= _MAX_DAMPING
             x[active[rest & ~stuck]] = trial[rest & ~stuck]
             done[active[rest | stuck]] = True
@@ -283,7 +295,8 @@ class _Run:
             if not left.any():
                 break
             if not left.all():
-                active, trial, damping, matrix, gradient = active[left], trial[left], damping[left], matrix[left], gradient[left]
+                active, trial, damping, last = active[left], trial[left], damping[left], last[left]
+                matrix, gradient = matrix[left], gradient[left]
         return x, cost, square, done
 
 
