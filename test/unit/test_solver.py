@@ -272,7 +272,7 @@ def test_holding_the_slow_states_is_a_step_with_slow_states_that_are_known(scene
     solver = solver_of(scene.body, scene.cameras, options(kernel="geman_mcclure", has_distortion=True, refine_cameras=True))
     f32, (c, k), m = np.float32, scene.uv.shape[1:3], solver.layout.size
     uv = f32(scene.uv + np.random.default_rng(5).standard_normal(scene.uv.shape))
-    firm = SlowPrior(np.zeros(m, f32), f32(1e8 * np.eye(m)))
+    firm = SlowPrior(np.zeros(m, f32), f32(1e10 * np.eye(m)))
 
     def run(hold: bool) -> list[Result]:
         results, moved, share = [], 0, None
