@@ -5,7 +5,8 @@
 Inputs: 3D markers of heel and toe (100 Hz) of six straight walks over ground and of one on a treadmill; and the same six walks projected into a ring of
 eight cameras (60 Hz, 4 px of noise with heavy tails, 3 % missing: `recordings.py`), through our whole pipeline. One set of parameters for all. Events match a
 label of their foot and kind within 150 ms; an event between a trial's first and last label without one is false. Labels in the first 50 ms of a trial do not
-count. Times are from the label, delays from the label to the newest frame used.
+count. Rows of force plates have
+only the contacts on a plate, timed by its 20 N. Times are from the label, delays from the label to the newest frame used.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 import ours
 from gait_methods import METHODS
 from gait_scores import LENGTHS, Errors, add_errors, step_errors, true_steps
-from gait_walks import Walk, overground, treadmill
+from gait_walks import Walk, on_plates, overground, treadmill
 from recordings import CONDITIONS, MARGIN_S, RATE_HZ, make_session
 
 from biomech_fit.config.fit import FitConfig
@@ -51,13 +52,16 @@ class Result:
     data: str
     method: str
     events: dict[EventType, Errors] = field(default_factory=dict)
+    all_labelled: bool = True
+    """Whether every contact of the walks has a label."""
     lengths: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in LENGTHS})
 
     def add(self, walk: Walk, events: list[GaitEvent], steps: list[StepParameters], begin_s: float) -> None:
         """One walk, seen from `begin_s` on."""
-        add_errors(self.events, walk, events, begin_s + FIRST_S)
-        for name, errors in step_errors(steps, true_steps(walk)).items():
-            self.lengths[name] += errors
+        add_errors(self.events, walk, events, begin_s + FIRST_S, self.all_labelled)
+        if self.all_labelled:
+            for name, errors in step_errors(steps, true_steps(walk)).items():
+                self.lengths[name] += errors
 
     def figures(self) -> dict[str, Any]:
         lengths = {}
@@ -67,16 +71,16 @@ class Result:
         return {"data": self.data, "method": self.method, **{NAMES[kind]: self.events.get(kind, Errors()).figures() for kind in EventType}, "steps": lengths}
 
 
-def from_markers(data: str, walks: list[Walk]) -> Iterator[Result]:
+def from_markers(data: str, walks: list[Walk], all_labelled: bool = True) -> Iterator[Result]:
     """Ours and the published methods on 3D markers."""
     for method, run in OURS.items():
-        result = Result(data, method)
+        result = Result(data, method, all_labelled=all_labelled)
         for walk in walks:
             frames = [FeetAt(int(s), h, t) for s, h, t in zip(walk.stamps_ns, walk.heels, walk.toes, strict=True)]
             result.add(walk, *run(GaitDetector(FEET), frames), walk.time_s[0])
         yield result
     for method, find in METHODS.items():
-        result = Result(data, method)
+        result = Result(data, method, all_labelled=all_labelled)
         for walk in walks:
             result.add(walk, find(walk), [], walk.time_s[0])
         yield result
@@ -186,7 +190,8 @@ def main() -> None:
     walks, belt = overground(), treadmill()
     if not walks and not belt:
         raise SystemExit("The labelled walks are not here: see ../shared/data/README.md.")
-    results = [*from_markers("markers, over ground", walks), *from_markers("markers, treadmill", belt)]
+    results = [*from_markers("markers, over ground", walks), *from_markers("markers, force plates", [on_plates(w) for w in walks], all_labelled=False)]
+    results += from_markers("markers, treadmill", belt)
     if not arguments.no_cameras:
         results += through_cameras(walks, arguments.seeds)
     print(table(results))

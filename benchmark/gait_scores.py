@@ -54,8 +54,9 @@ class Errors:
         }
 
 
-def add_errors(into: dict[EventType, Errors], walk: Walk, events: Sequence[GaitEvent], first_s: float) -> None:
-    """Matches each label, from `first_s` on, with the nearest event of its foot and kind; what is left between the first and last of these is false."""
+def add_errors(into: dict[EventType, Errors], walk: Walk, events: Sequence[GaitEvent], first_s: float, all_labelled: bool = True) -> None:
+    """Matches each label, from `first_s` on, with the nearest event of its foot and kind; what is left between the first and last of these is false
+    (where all contacts are labelled)."""
     labels = [label for label in walk.labels if label.time_s >= first_s]
     free = list(events)
     for label in labels:
@@ -72,7 +73,7 @@ def add_errors(into: dict[EventType, Errors], walk: Walk, events: Sequence[GaitE
         errors.normalised.append(error / event.time_std_s)
         errors.delay_s.append(event.detection_delay_s + error)
     for event in free:
-        if labels and labels[0].time_s < event.stamp_ns * 1e-9 < labels[-1].time_s:
+        if all_labelled and labels and labels[0].time_s < event.stamp_ns * 1e-9 < labels[-1].time_s:
             into.setdefault(event.type, Errors()).false += 1
 
 

@@ -85,6 +85,7 @@ class GaitDetector:
         joint_centre_names: J names in the order of `PoseEstimate.joint_centres`; heel and toe are taken from here first.
         settings: see there.
         up: the world's vertical direction.
+        with_steps: also make steps of the events; without, `steps` stays empty and a pose costs less.
 
     Raises:
         InputError: neither list has a heel and a toe (or ankle) of both sides.
@@ -96,6 +97,7 @@ class GaitDetector:
         joint_centre_names: Sequence[str] = (),
         settings: GaitSettings | None = None,
         up: Sequence[float] = (0.0, 0.0, 1.0),
+        with_steps: bool = True,
     ) -> None:
         self.settings = settings or GaitSettings()
         self._points = [_find(keypoint_names, joint_centre_names, side, names) for names in (HEEL_NAMES, TOE_NAMES) for side in "LR"]
@@ -116,7 +118,8 @@ class GaitDetector:
         self._last_ns: int | None = None
         self._known_ns: int | None = None
         self._epoch_ns = 0
-        self._tracker.reset()
+        if self._tracker is not None:
+            self._tracker.reset()
         self._steps: list[StepParameters] = []
 
     def update(self, estimate: BodyPoints) -> list[GaitEvent]:
@@ -197,7 +200,8 @@ class GaitDetector:
         if self._last_ns is None:
             return []
         events = self._publish([(side, event) for side, foot in self._feet.items() for event in foot.finish()], self._last_ns)
-        self._steps += self._tracker.finish()
+        if self._tracker is not None:
+            self._steps += self._tracker.finish()
         return events
 
     def steps(self) -> list[StepParameters]:
@@ -216,7 +220,8 @@ class GaitDetector:
 
     def _publish(self, raw: list[tuple[Side, RawEvent]], now_ns: int) -> list[GaitEvent]:
         events = sorted((self._event(side, event, now_ns) for side, event in raw), key=lambda e: e.stamp_ns)
-        self._steps += self._tracker.update(events)
+        if self._tracker is not None:
+            self._steps += self._tracker.update(events)
         return events
 
     def _event(self, side: Side, raw: RawEvent, now_ns: int) -> GaitEvent:

@@ -10,6 +10,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
@@ -21,12 +22,14 @@ from biomech_fit.core.gait_summary import SummarySettings
 from biomech_fit.core.types import GaitEvent
 from biomech_fit.ros import parameters, qos
 from biomech_fit.ros.clock import on_backward_jump
-from biomech_fit.ros.convert import gait_event_msg, points_from_msg
+from biomech_fit.ros.convert import gait_event_msg, points_from_msg, stamp_of_serialized
 from biomech_fit.ros.diagnostics import Diagnostics
 from biomech_fit.ros.foot_markers import event_marker, foot_markers
 from biomech_fit.ros.gait_outputs import StepOutputs
 from biomech_fit.ros.spin import run_node
 
+LEAST_SPACING_NS = 13_000_000
+"""Of two states nearer than this the second is left out: above 77 Hz every second or third one is used."""
 FEET_HZ = 15.0
 """Feet are drawn at most this often."""
 
@@ -34,8 +37,9 @@ FEET_HZ = 15.0
 class Feet:
     """The detector on one of the fitter's outputs, made anew when the names of its points change."""
 
-    def __init__(self, settings: Callable[[], GaitSettings]) -> None:
-        self._settings = settings
+    def __init__(self, settings: Callable[[], GaitSettings], with_steps: bool) -> None:
+        self._settings, self._with_steps = settings, with_steps
+        self._used_ns = 0
         self._names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self.detector: GaitDetector | None = None
         self.at: FeetAt | None = None
@@ -44,12 +48,19 @@ class Feet:
         """Begins anew with the next state, with the settings as they are then."""
         self._names = self.detector = self.at = None
 
+    def wants(self, stamp_ns: int) -> bool:
+        """False for a state so soon after the last one that it tells next to nothing new."""
+        if 0 < stamp_ns - self._used_ns < LEAST_SPACING_NS:
+            return False
+        self._used_ns = stamp_ns
+        return True
+
     def update(self, state: bf.BodyState) -> list[GaitEvent]:
         """Events that this state decides. Raises InputError (once for the same names) where there are no feet, ValueError where arrays do not fit names."""
         names = tuple(state.keypoint_names), tuple(state.joint_centre_names)
         if names != self._names:
             self._names, self.detector = names, None
-            self.detector = GaitDetector(*names, settings=self._settings())
+            self.detector = GaitDetector(*names, settings=self._settings(), with_steps=self._with_steps)
         if self.detector is None:
             return []
         self.at = self.detector.feet(points_from_msg(state))
@@ -64,7 +75,7 @@ class GaitNode(Node):
         parameters.declare(self, GaitNodeConfig())
         self.settings = parameters.read(self, GaitNodeConfig())
         self.diagnostics = Diagnostics(self)
-        self._live, self._late = Feet(self._detector_settings), Feet(self._detector_settings)
+        self._live, self._late = Feet(self._detector_settings, with_steps=False), Feet(self._detector_settings, with_steps=True)
         self._event_count = self._late_count = 0
         self._drawn_ns = 0
         overridable = {"qos_overriding_options": qos.overridable()}
@@ -73,8 +84,9 @@ class GaitNode(Node):
         self._steps = StepOutputs(self)
         self._markers = self.create_publisher(MarkerArray, "gait_markers", qos.results(), **overridable)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
-        for topic, receive in (("body_state", self._receive), ("body_state_smoothed", self._receive_late)):
-            self.create_subscription(bf.BodyState, topic, partial(self._guarded, receive), qos.results(), **overridable)
+        for topic, feet, receive in (("body_state", self._live, self._receive), ("body_state_smoothed", self._late, self._receive_late)):
+            # Raw: of a message that is left out only the stamp is read.
+            self.create_subscription(bf.BodyState, topic, partial(self._take, feet, receive), qos.results(), raw=True, **overridable)
         self.create_service(Trigger, "~/reset", self._reset_service)
         self.create_timer(1.0, self._report)
         self._jump_handle = on_backward_jump(self.get_clock(), self.reset)
@@ -103,7 +115,10 @@ class GaitNode(Node):
         self._live.forget()
         self._late.forget()
 
-    def _guarded(self, receive: Callable[[bf.BodyState], None], state: bf.BodyState) -> None:
+    def _take(self, feet: Feet, receive: Callable[[bf.BodyState], None], message: bytes) -> None:
+        if not feet.wants(stamp_of_serialized(message)):
+            return
+        state = deserialize_message(message, bf.BodyState)
         if not len(state.position):  # only a status: nobody is tracked
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -265,6 +266,12 @@ def estimate_from_msg(message: bf.BodyState, keypoint_names: Sequence[str] | Non
         cameras_used=tuple(message.cameras_used),
         cameras_missing=tuple(message.cameras_missing),
     )
+
+
+def stamp_of_serialized(message: bytes) -> int:
+    """Stamp (ns) of a serialized message that begins with a header: CDR, whose second byte tells the order of bytes, then sec and nanosec."""
+    sec, nanosec = struct.unpack_from("<iI" if message[1] & 1 else ">iI", message, 4)
+    return sec * SECOND_NS + nanosec
 
 
 class MessagePoints(NamedTuple):
