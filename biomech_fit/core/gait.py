@@ -103,7 +103,7 @@ class GaitDetector:
         self._points = [_find(keypoint_names, joint_centre_names, side, names) for names in (HEEL_NAMES, TOE_NAMES) for side in "LR"]
         self._marks = _heel_marks(keypoint_names)
         self._turn = _to_z_up(np.asarray(up, float))
-        self._tracker = StepTracker(up, belt=self.settings.moving_floor)
+        self._tracker = StepTracker(up, belt=self.settings.moving_floor) if with_steps else None
         self.reset()
 
     def reset(self) -> None:
@@ -160,7 +160,8 @@ class GaitDetector:
             self._epoch_ns = stamp_ns
         self._last_ns = stamp_ns
         t = (stamp_ns - self._epoch_ns) * 1e-9
-        self._tracker.observe(stamp_ns, heels if marks is None else marks, toes)
+        if self._tracker is not None:
+            self._tracker.observe(stamp_ns, heels if marks is None else marks, toes)
         raw = []
         for side, foot in self._feet.items():
             heel, toe = heels[side], toes[side]

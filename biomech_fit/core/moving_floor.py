@@ -57,12 +57,16 @@ class MovingFloor:
     readings: list[tuple[float, float, float]] = field(default_factory=list)
     """(t, vx, vy) as read so far, those at rest included."""
     _runs: dict[tuple[int, ...], _Run] = field(default_factory=dict)
+    """Of single feet."""
+    _pairs: dict[tuple[int, ...], _Run] = field(default_factory=dict)
+    """Of a point of each foot."""
     _newest: dict[int, tuple[FootSample, tuple[float, float]]] = field(default_factory=dict)
     _past: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=8))
 
     def forget_feet(self) -> None:
         """After a gap: the velocity stays, what the feet were doing does not."""
         self._runs.clear()
+        self._pairs.clear()
         self._newest.clear()
 
     def at(self, t: float) -> tuple[float, float]:
@@ -92,25 +96,29 @@ class MovingFloor:
         v, noise = sample.calm, 3 * sample.calm_std
         flat = max(lift) < _LIFT_M and max(abs(v[0] - v[3]), abs(v[1] - v[4])) < _ROLL_M_S + noise and max(abs(v[2]), abs(v[5])) < _ROLL_M_S / 2 + noise
         middle = (0.5 * (v[0] + v[3]), 0.5 * (v[1] + v[4]))
-        reading = self._extend((foot,), sample.t, middle if flat else None, _FLAT_S, noise)
+        reading = self._extend(self._runs, (foot,), sample.t, middle if flat else None, _FLAT_S, noise)
         if reading is not None and hypot(*reading) > _SLOWEST_BELT_M_S and self._rests(other, reading):
             reading = None
         if reading is None:
             reading = self._together(foot, other)
         return reading is not None and self._take(sample.t, reading)
 
-    def _extend(self, key: tuple[int, ...], t: float, v: tuple[float, float] | None, needed_s: float, noise: float) -> tuple[float, float] | None:
+    @staticmethod
+    def _extend(
+        runs: dict[tuple[int, ...], _Run], key: tuple[int, ...], t: float, v: tuple[float, float] | None, needed_s: float, noise: float
+    ) -> tuple[float, float] | None:
         """The mean velocity of a run once it is long enough; a run gives a reading each time it has lasted this long again."""
-        run = self._runs.get(key)
+        run = runs.get(key)
         if v is None:
-            self._runs.pop(key, None)
+            if run is not None:
+                del runs[key]
             return None
         if run is None or not run.join(v, noise):
-            self._runs[key] = _Run(t, 1, v)
+            runs[key] = _Run(t, 1, v)
             return None
         if t - run.start < needed_s:
             return None
-        self._runs[key] = _Run(t, 1, v)
+        runs[key] = _Run(t, 1, v)
         return run.mean
 
     def _rests(self, foot: int, v: tuple[float, float]) -> bool:
@@ -126,9 +134,11 @@ class MovingFloor:
         if other not in self._newest:
             return None
         (a, lift_a), (b, lift_b) = self._newest[foot], self._newest[other]
-        if max(abs(v) for v in (a.calm[0], a.calm[1], a.calm[3], a.calm[4])) < _SLOWEST_BELT_M_S:  # the foot rests
-            for key in [key for key in self._runs if len(key) > 1]:
-                del self._runs[key]
+        c = a.calm
+        slow = max(abs(c[0]), abs(c[1]), abs(c[3]), abs(c[4])) < _SLOWEST_BELT_M_S
+        if slow or min(lift_a) > _LIFT_M or min(lift_b) > _LIFT_M:  # a foot rests, or is in the air
+            if self._pairs:
+                self._pairs.clear()
             return None
         found, noise = None, 3 * a.calm_std
         for p in (HEEL, TOE):
@@ -137,7 +147,7 @@ class MovingFloor:
                 alike = lift_a[p] < _LIFT_M and lift_b[q] < _LIFT_M and max(abs(v[2]), abs(w[2])) < _ROLL_M_S / 2 + noise
                 mean = (0.5 * (v[0] + w[0]), 0.5 * (v[1] + w[1]))
                 alike = alike and hypot(v[0] - w[0], v[1] - w[1]) < 0.1 + noise + 0.05 * hypot(*mean) and hypot(*mean) > 2 * _SLOWEST_BELT_M_S
-                reading = self._extend((foot, p, q), a.t, mean if alike else None, _PAIR_S, noise)
+                reading = self._extend(self._pairs, (foot, p, q), a.t, mean if alike else None, _PAIR_S, noise)
                 found = found or reading
         return found
 

@@ -18,6 +18,8 @@ _TOO_SOON = 0.02
 """Share of those rates within the shortest duration."""
 _OTHER_SWINGS = 1.5
 """Log-odds for support while the other foot swings: in walking one foot bears."""
+_CERTAIN = 4.0
+"""Log-odds that need no second thought."""
 _HIGH = 3.0
 """Most that height over the floor takes away: floors are not known for sure, and a foot that stays at rest stands on something."""
 
@@ -88,7 +90,9 @@ class SupportModel:
         self._filtered.append(_carried(before, 1 - leave, land, leave, 1 - land) + weighted)
 
     def posterior(self, i: int) -> float:
-        """Log-odds of support at instant i, given all instants so far."""
+        """Log-odds of support at instant i, given all instants so far; where it is certain and what follows agrees, a bound nearer to zero."""
+        if abs(self._filtered[i]) > _CERTAIN and all((x > 0) == (self._filtered[i] > 0) for x in self._evidence[i + 1 :]):
+            return self._filtered[i]  # what follows says the same
         back = 0.0
         for k in range(len(self._times) - 1, i, -1):
             leave, land = self._rates[k]
