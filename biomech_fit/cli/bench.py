@@ -89,7 +89,7 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
     import numpy as np
 
     from biomech_fit.stream.device import count_compilations
-    from biomech_fit.stream.person import window_frames
+    from biomech_fit.stream.solver_options import window_frames
 
     simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device, people)
     pipeline.compile()

@@ -47,3 +47,15 @@ def marginalise(costs: WindowCosts, window: Window) -> Head:
     keep = jnp.float32(np.exp(-options.spacing_s / options.memory_s))
     anchor = jnp.concatenate([window.control[1:few].reshape(-1), window.slow])
     return Head(keep * information, keep * vector, anchor)
+
+
+def without_states(head: Head, states: np.ndarray, own: np.ndarray, mean: np.ndarray) -> Head:
+    """The head with some slow states marginalised out, whose own prior has information `own` and this mean; nothing is known of them then, from 0 on."""
+    rest = np.setdiff1d(np.arange(len(head.vector)), states)
+    information, vector, anchor = (np.array(a, float) for a in head)
+    block = information[np.ix_(states, states)] + np.diag(own)
+    gain = np.linalg.solve(block, information[np.ix_(states, rest)]).T
+    information[np.ix_(rest, rest)] -= gain @ information[np.ix_(states, rest)]
+    vector[rest] -= gain @ (vector[states] + own * (mean - anchor[states]))
+    information[states], information[:, states], vector[states], anchor[states] = 0.0, 0.0, 0.0, 0.0
+    return Head(information, vector, anchor)

@@ -281,22 +281,22 @@ class People:
     def _move_camera(self, c: int, camera: Camera) -> None:
         """A camera was found to stand elsewhere. What people have told of its old pose is forgotten, what that told of the other cameras is not."""
         states, pose = self.cameras_estimate()[0], CAMERA_STATES * c + np.arange(6)
-        before = CameraBelief.before(*self.tracks[0].tracker.cameras_prior())
+        before = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
         for track in self.tracks:
             track.tracker.move_camera(c, camera, states)
-        now = CameraBelief.before(*self.tracks[0].tracker.cameras_prior())
+        now = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
         self._given = [now.plus(given.beyond(before).forgetting(pose)) for given in self._given]
         self._past = [past.forgetting(pose) for past in self._past]
 
     def _belief(self) -> CameraBelief:
-        prior = CameraBelief.before(*self.tracks[0].tracker.cameras_prior())
+        prior = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
         here = [_belief(track.tracker).beyond(given) for track, given in zip(self.tracks, self._given, strict=True)]
         return combined(prior, [*self._past, *here])
 
     def _take_known_cameras(self, track: Track) -> None:
         """A new person begins with what the others have found of the cameras."""
         if track.tracker.layout.n_cameras and self.several and (self._past or any(other.fitted for other in self.tracks)):
-            track.tracker.take_cameras(*self._belief().moments())
+            track.tracker.states.take_cameras(*self._belief().moments())
             self._given[track.number - 1] = _belief(track.tracker)
 
 

@@ -12,8 +12,8 @@ from biomech_fit.core.types import Status
 from biomech_fit.formats.subject import subject_from_estimate
 from biomech_fit.sim.cameras import perturbed
 from biomech_fit.stream.device import count_compilations
-from biomech_fit.stream.person import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD
 from biomech_fit.stream.pipeline import FitPipeline
+from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD
 from biomech_fit.stream.subject_trial import SubjectTrial
 
 
@@ -107,7 +107,7 @@ def test_how_wrong_the_calibration_is_sets_how_firmly_it_is_held() -> None:
             pipeline.feed_keypoints(packet)
             pipeline.poll()
         tracker = pipeline._people.tracks[0].tracker
-        spreads.append(tracker._spread)
-        placements.append(np.trace(tracker._placement.covariance[:3, :3]))
+        spreads.append(tracker.states.spread)
+        placements.append(np.trace(tracker.states.placement.covariance[:3, :3]))
     assert spreads[0] < 0.25 and spreads[1] > 0.5
     assert placements[1] / placements[0] == pytest.approx(spreads[1] / spreads[0], rel=1e-6)

@@ -1,0 +1,215 @@
+"""What is known of the slow states (body, keypoint offsets, cameras, floor) before and between one person's tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.gauge import Placement, rig_gauge, rig_placement
+from biomech_fit.core.residuals import CAMERA_STATES
+from biomech_fit.core.window import SlowLayout, SlowPrior
+
+START_HOLD = 25.0
+"""Information of the cameras' prior is this many times larger until the rig is released: a moment of nearly one pose bends them to its noise."""
+SPREAD_COUNT = 1
+"""The configured spread of the cameras' errors weighs as much as so many observed ones."""
+SPREAD_STEP = 0.05
+"""Relative change of the spread that is worth a new prior."""
+FLOOR_HEIGHT_STD_M, FLOOR_SLOPE_STD = 3.0, 0.01
+SUBJECT_SCALE_STD, SUBJECT_OFFSET_STD_M = 1e-3, 0.006
+"""A known body is not known better than this: where a detector aims changes a little with posture and clothes, which one trial cannot tell."""
+_PINNED = 1e8
+"""Prior information that holds a state where it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class SlowEstimate:
+    """The slow states with their covariance."""
+
+    mean: np.ndarray
+    """(M,)"""
+    covariance: np.ndarray
+    """(M, M)"""
+
+
+class SlowStates:
+    """Prior and latest estimate of the slow states.
+
+    Args:
+        body: with the keypoints that are fitted.
+        layout: where the states are in their vector.
+        cameras: as loaded.
+        config: settings.
+    """
+
+    def __init__(self, body: BodyModel, layout: SlowLayout, cameras: Sequence[Camera], config: FitConfig):
+        self.body, self.layout, self.config = body, layout, config
+        self._loaded = list(cameras)
+        self.spread = 1.0
+        self.placement: Placement | None = None
+        """How surely the rig stands in the world; None = surely."""
+        self._restore()
+        self.prior = self._static_prior()
+        self.forget()
+
+    def _restore(self) -> None:
+        self.cameras = list(self._loaded)
+        """The rig as it is thought to stand, without the corrections that are estimated."""
+        self._moved, self._gauge_at = np.zeros(len(self.cameras), bool), np.zeros(CAMERA_STATES * len(self.cameras))
+
+    # --- before anybody was seen ------------------------------------------------------------------------------------------------------------------
+
+    def _static_prior(self) -> SlowPrior:
+        layout, refine, priors = self.layout, self.config.refine, self.config.priors
+        mean, precision = np.zeros(layout.size), np.zeros((layout.size, layout.size))
+        scales = self.body.scale_precision / priors.scale_std_factor**2 if refine.scales else _PINNED * np.eye(layout.n_scales)
+        precision[layout.scales, layout.scales] = scales
+        model_default = np.median(self.body.keypoint_offset_std) if len(self.body.keypoint_offset_std) else 1.0
+        offset_std = self.body.keypoint_offset_std * (priors.keypoint_offset_std_m / model_default)
+        offsets = np.repeat(1 / offset_std**2, 3) if refine.offsets else np.full(3 * layout.n_keypoints, _PINNED)
+        precision[layout.offsets, layout.offsets] = np.diag(offsets)
+        if layout.n_cameras:
+            mean[layout.cameras], precision[layout.cameras, layout.cameras] = self._camera_prior()
+        if layout.has_floor:
+            precision[layout.floor, layout.floor] = np.diag([FLOOR_HEIGHT_STD_M**-2, FLOOR_SLOPE_STD**-2, FLOOR_SLOPE_STD**-2])
+        return SlowPrior(mean, precision)
+
+    def _own_camera_information(self, spread: float) -> np.ndarray:
+        """(7,) of one camera's states, without the gauge."""
+        refine = self.config.refine
+        turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
+        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] / spread if refine.cameras else np.full(6, _PINNED)
+        return np.r_[one, clock**-2 if refine.clock else _PINNED]
+
+    def _camera_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (7 C,) and information of the cameras' states: each one is near where it was loaded, or found again, and the rig as a whole where it was."""
+        one = self._own_camera_information(self.spread)
+        stayed = ~self._moved if (~self._moved).sum() >= 2 else np.ones_like(self._moved)
+        gauge = rig_gauge(self.cameras, one, stayed)
+        self.placement = rig_placement(self.cameras, one, stayed) if self.config.refine.cameras else None
+        # How well the others were loaded says nothing of one that was found again.
+        each = np.where(self._moved[:, None], self._own_camera_information(1.0), one)
+        information = np.diag(each.ravel()) + gauge
+        return np.linalg.solve(information, gauge @ self._gauge_at), information
+
+    def _renew_camera_prior(self) -> None:
+        part, mean, precision = self.layout.cameras, self.prior.mean.copy(), self.prior.precision.copy()
+        mean[part], precision[part, part] = self._camera_prior()
+        self.prior = SlowPrior(mean, precision)
+
+    def solver_prior(self) -> SlowPrior:
+        """The prior as the solver takes it: float32, with the cameras held more firmly until they are released."""
+        precision = self.prior.precision
+        if not self.released:
+            precision = precision.copy()
+            precision[self.layout.cameras, self.layout.cameras] *= START_HOLD
+        return SlowPrior(np.float32(self.prior.mean), np.float32(precision))
+
+    def cameras_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (7 C,) and information of the cameras' states before anybody was seen."""
+        part = self.layout.cameras
+        return self.prior.mean[part], self.prior.precision[part, part]
+
+    # --- a known body -----------------------------------------------------------------------------------------------------------------------------
+
+    def set_subject(self, scales: np.ndarray, offsets: np.ndarray, covariance: np.ndarray) -> None:
+        """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their joint covariance (S + 3K, S + 3K) become the prior.
+
+        What is not to be estimated (`refine.scales`, `refine.offsets`) is held at its value. The cameras' corrections are kept.
+        """
+        layout, refine, prior = self.layout, self.config.refine, self._static_prior()
+        mean, precision = prior.mean.copy(), prior.precision.copy()
+        mean[layout.scales], mean[layout.offsets] = scales, offsets.reshape(-1)
+        size = layout.offsets.stop
+        floor = np.r_[np.full(layout.n_scales, SUBJECT_SCALE_STD), np.full(size - layout.n_scales, SUBJECT_OFFSET_STD_M)]
+        precision[:size, :size] = np.linalg.inv(covariance + np.diag(floor**2))
+        for part, refined in ((layout.scales, refine.scales), (layout.offsets, refine.offsets)):
+            if not refined:
+                precision[part, :size], precision[:size, part] = 0.0, 0.0
+                precision[part, part] = _PINNED * np.eye(part.stop - part.start)
+        self.prior = SlowPrior(mean, precision)
+        self.forget(cameras=False)
+
+    def clear_subject(self) -> None:
+        """Know nothing of the body any more. The cameras' corrections are kept."""
+        self.prior = self._static_prior()
+        self.forget(cameras=False)
+
+    # --- what was learned -------------------------------------------------------------------------------------------------------------------------
+
+    def forget(self, cameras: bool = True) -> None:
+        """Forget what was learned of the body and, unless told otherwise, of the cameras."""
+        part, known = self.layout.cameras, getattr(self, "estimate", None)
+        if cameras or known is None:
+            known, self.released, self.spread = None, False, 1.0
+            if self.layout.n_cameras:
+                self._renew_camera_prior()
+        mean, covariance = np.array(self.prior.mean), np.linalg.inv(self.prior.precision)
+        if known is not None and self.layout.n_cameras:
+            mean[part], covariance[part, part] = known.mean[part], known.covariance[part, part]
+        self.estimate = SlowEstimate(mean, covariance)
+        self.floor_known = False
+
+    def restore_cameras(self) -> None:
+        """All cameras are where they were loaded; what is known of them and of the body is forgotten."""
+        self._restore()
+        self.spread = 1.0
+        self.prior = self._static_prior()
+        self.forget()
+
+    def take_cameras(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        """Begin with what others have found of the cameras' states (7 C,)."""
+        part = self.layout.cameras
+        self.estimate.mean[part], self.estimate.covariance[part, part] = mean, covariance
+        self.released = True
+
+    def observe(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        """The solver's latest estimate."""
+        self.estimate, self.floor_known = SlowEstimate(np.asarray(mean, float), np.asarray(covariance, float)), True
+
+    def learned(self) -> np.ndarray:
+        """(M, M) information that earlier tracks learned beyond the prior."""
+        beyond = np.linalg.inv(self.estimate.covariance) - self.prior.precision
+        value, vector = np.linalg.eigh(0.5 * (beyond + beyond.T))
+        return (vector * np.maximum(value, 0.0)) @ vector.T
+
+    def learn_spread(self) -> bool:
+        """How wrong the loaded calibration is, told by the corrections found so far: the spread (variance, relative to the configured one) of all cameras'
+        errors, by one step of expectation maximisation. A good calibration is then held more firmly than configured, and a poor one less. True = new prior.
+        """
+        if not (self.released and self.config.refine.cameras and (~self._moved).sum() > 2):
+            return False
+        states = (CAMERA_STATES * np.flatnonzero(~self._moved)[:, None] + np.arange(6)).ravel()
+        part = self.layout.cameras
+        squares = self.estimate.mean[part] ** 2 + np.diag(self.estimate.covariance[part, part])
+        observed = float(squares[states] @ np.tile(self._own_camera_information(1.0)[:6], len(states) // 6))
+        # The rig's seven common motions are held at zero and say nothing.
+        spread = (SPREAD_COUNT + observed) / (SPREAD_COUNT + len(states) - 7)
+        if abs(np.log(spread / self.spread)) < SPREAD_STEP:
+            return False
+        self.spread = float(spread)
+        self._renew_camera_prior()
+        return True
+
+    def move_camera(self, c: int, camera: Camera, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Camera c stands elsewhere from now on: nothing is known of its pose but its own prior. The rig as a whole stays where the other cameras' `states`
+        (7 C,) have it now. Returns the indices (6,) of the pose's states, and the information (6,) and mean (6,) of the prior that they had.
+        """
+        local = CAMERA_STATES * c + np.arange(6)
+        had, own = (self._own_camera_information(spread)[:6] for spread in (1.0 if self._moved[c] else self.spread, 1.0))
+        pose, before = self.layout.cameras.start + local, self.prior.mean
+        self.cameras[c] = camera
+        self._moved[c] = True
+        self._gauge_at = states.copy()
+        self._gauge_at[local] = 0.0
+        self._renew_camera_prior()
+        mean, covariance = self.estimate.mean.copy(), self.estimate.covariance.copy()
+        mean[pose], covariance[pose], covariance[:, pose] = 0.0, 0.0, 0.0
+        covariance[pose, pose] = 1 / own
+        self.estimate = SlowEstimate(mean, covariance)
+        return pose, had, before[pose]
