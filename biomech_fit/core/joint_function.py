@@ -86,6 +86,11 @@ class CubicSpline:
 JointFunction = Affine | Polynomial | PiecewiseLinear | CubicSpline
 
 
+def value(function: JointFunction, x: np.ndarray) -> np.ndarray:
+    """Values (...) for coordinates (..., n)."""
+    return function.constant + x @ np.array(function.coefficients, float) if isinstance(function, Affine) else function.evaluate(x[..., 0])[0]
+
+
 def _second_derivatives(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(n,) second derivatives of the interpolating cubic spline with four-point ends; fewer than four points have a constant one."""
     n = len(x)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from biomech_fit.core.joint_function import Affine, JointFunction
+from biomech_fit.core.joint_function import Affine, JointFunction, value
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Linkage:
         """(..., N) with the dependent coordinates put to what their couplings say."""
         values = np.array(coordinates, float)
         for coupling in self.couplings:
-            values[..., coupling.dependent] = _evaluate(coupling.function, values[..., list(coupling.independent)])
+            values[..., coupling.dependent] = value(coupling.function, values[..., list(coupling.independent)])
         return values
 
     def free_slopes(self, coordinates: np.ndarray) -> np.ndarray:
@@ -257,11 +257,6 @@ class _Turns:
         before_third = turn[:, :, self._joints[2]]
         turn[:, :, self._joints[2]] = _product(before_third, third)
         return turn, (before_second, before_third)
-
-
-def _evaluate(function: JointFunction, x: np.ndarray) -> np.ndarray:
-    """Value for coordinates (..., n)."""
-    return function.constant + x @ np.array(function.coefficients, float) if isinstance(function, Affine) else function.evaluate(x[..., 0])[0]
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.formats.keypoint_sets import keypoint_aliases
 from biomech_fit.formats.model_scales import scale_matrix, scale_precision
+from biomech_fit.formats.osim_body import read_osim_body
 from biomech_fit.formats.resources import config_directory, read_yaml
 
 DEFAULT_MODEL = "biomech_body"
@@ -37,17 +38,24 @@ def load_body_model(path_or_name: str | Path | None, keypoint_set: KeypointSet) 
     """The body model with the keypoints of `keypoint_set`.
 
     `path_or_name` is None (the built-in body), the name of a model that comes with the package, an MJCF (.xml; its YAML has the same
-    name or is the only one beside it) or a model's YAML. The model's neutral pose (qpos0) stands upright in the z-up world and faces +x.
+    name or is the only one beside it), a model's YAML, or an OpenSim model (.osim; a YAML beside it is
+    optional). The model's neutral pose (qpos0) stands upright in the z-up world and faces +x.
     Raises InputError for a missing file, an MJCF that does not compile, unsupported joints, and any entry of the YAML that is not right.
     """
-    yaml_path = _yaml_of(path_or_name)
-    content = read_yaml(yaml_path, "body model")
+    is_osim = str(path_or_name).lower().endswith(".osim")
+    if is_osim:
+        mjcf_path = Path(str(path_or_name))
+        model, content, yaml_path = read_osim_body(mjcf_path, keypoint_set)
+    else:
+        yaml_path = _yaml_of(path_or_name)
+        content = read_yaml(yaml_path, "body model")
     where = f"body model {yaml_path}"
     unknown = sorted(set(map(str, content)) - _ALLOWED_KEYS)
     if unknown:
         raise InputError(f"In {where}, {unknown[0]} is not a known entry{_close(unknown[0], _ALLOWED_KEYS)}.")
-    mjcf_path = Path(path_or_name) if path_or_name is not None and str(path_or_name).lower().endswith(".xml") else _mjcf_of(content, yaml_path)
-    model = _compile(mjcf_path)
+    if not is_osim:
+        mjcf_path = Path(path_or_name) if path_or_name is not None and str(path_or_name).lower().endswith(".xml") else _mjcf_of(content, yaml_path)
+        model = _compile(mjcf_path)
     _check_joints(model, mjcf_path)
     reader = _Places(model, where)
     _face_x(model, content.get("facing", "x"), where)
@@ -166,7 +174,7 @@ def _yaml_of(path_or_name: str | Path | None) -> Path:
         raise InputError(f"The model {path} needs a YAML beside it, {path.with_suffix('.yaml').name}, that places the keypoints (see docs/models.md).")
     built_in = config_directory() / "models" / f"{text}.yaml"
     if not built_in.is_file():
-        raise InputError(f'Unknown body model "{text}"; choose one of {", ".join(body_model_names())} or give an MJCF (.xml) or a model\'s .yaml.')
+        raise InputError(f'Unknown body model "{text}"; choose one of {", ".join(body_model_names())} or give an MJCF (.xml), a model\'s .yaml or an .osim.')
     return built_in
 
 
