@@ -15,7 +15,6 @@ from biomech_fit.core.result import Readout
 from biomech_fit.core.types import PoseEstimate, Status
 
 
-
 @dataclass(frozen=True, eq=False)
 class Seen:
     """What was observed of a frame, kept until its smoothed estimate comes out."""
