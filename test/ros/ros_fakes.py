@@ -19,6 +19,8 @@ from biomech_fit.stream.assembler import Assembler
 
 SPIN_S = 5.0
 PERIOD_NS = 20_000_000
+PATIENT = {"fit__stream__deadline_s": 0.2, "fit__stream__camera_timeout_s": 10.0}
+"""Of a busy machine: cameras' messages of one frame may arrive far apart, and so may frames, without a camera being taken for dead."""
 
 
 def ring(count: int = 3) -> list[Camera]:

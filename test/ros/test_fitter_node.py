@@ -11,7 +11,7 @@ from lifecycle_msgs.msg import State
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros_fakes import PERIOD_NS, FakePipeline, linked, overrides, ring, ros
+from ros_fakes import PATIENT, PERIOD_NS, FakePipeline, linked, overrides, ring, ros
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -46,7 +46,7 @@ class Rig:
     def __init__(self, context, add, spin_until, calibration, **parameters):
         self.spin_until = spin_until
         self.pipelines = []
-        values = {"calibration": calibration, "fit__stream__frame_rate_hz": 50.0, "slow_rate_hz": 10.0, **parameters}
+        values = {"calibration": calibration, "fit__stream__frame_rate_hz": 50.0, "slow_rate_hz": 10.0, **PATIENT, **parameters}
         self.node = add(FitterNode(pipeline_factory=self._make, context=context, parameter_overrides=overrides(**values)))
         self.peer = add(Node("peer", context=context))
         self.publishers = {c.name: self.peer.create_publisher(bf.Keypoints2D, f"{c.name}/keypoints", qos.keypoints()) for c in CAMERAS}
