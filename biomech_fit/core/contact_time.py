@@ -74,7 +74,7 @@ LEAVING = EventModel(
     slope_shares=(0.20, 0.40),
     slope_speed=_slowest,
     rounding=-0.12,
-    model_std=0.05,
+    model_std=0.055,
     rising=True,
 )
 
