@@ -16,14 +16,13 @@ from biomech_fit.formats.resources import config_directory, read_yaml
 
 _CENTRE_OFFSET_STD = 0.03
 """m: how far a detector's point may lie from the joint centre of the same name."""
-_PACES = ("jerk_std", "acceleration_std")
 
 
 def read_osim_body(path: Path, keypoint_set: KeypointSet) -> tuple[mujoco.MjModel, dict[str, Any], Path]:
     """The tree, the content of its YAML, and the file that stands for it in messages. Markers are the tree's sites.
 
-    Without a YAML beside the model: keypoints are the markers of their name, else the joint centres of that name; scales, segments and the motion
-    prior are those of the built-in body for what has its names. Raises InputError for what cannot be read or tracked, and where no keypoint has a place.
+    Without a YAML beside the model: keypoints are the markers of their name, else the joint centres of that name; scales, segments and
+    priors are those of the built-in body for what has its names. Raises InputError for what cannot be read or tracked, and where no keypoint has a place.
     """
     model = compiled(convert(read_osim(path)), f"'{path}'")
     for beside in (path.with_suffix(".yaml"), path.with_suffix(".yml")):
@@ -47,7 +46,6 @@ def _by_names(model: mujoco.MjModel, keypoint_set: KeypointSet, path: Path) -> d
             f"'{path}': no marker is called like a keypoint of {keypoint_set.name} ({', '.join(keypoint_set.names[:4])}, ...); "
             f"{path.with_suffix('.yaml').name} beside it can say where they are (docs/osim.md)."
         )
-    joints = {model.joint(j).name for j in range(model.njnt)}
     return {
         "name": path.stem,
         "keypoints": keypoints,
@@ -55,13 +53,23 @@ def _by_names(model: mujoco.MjModel, keypoint_set: KeypointSet, path: Path) -> d
         "segments": {name: ends for name, ends in known["segments"].items() if set(ends) <= set(centres)},
         "scales": {name: entry | {"bodies": has} for name, entry in known["scales"].items() if (has := [b for b in entry["bodies"] if b in bodies])},
         "scale_prior": known["scale_prior"],
-        "priors": {
-            name: {pace: values[pace] for pace in _PACES if pace in values}
-            for name, values in known["priors"].items()
-            if name == "default" or name.startswith("pelvis_") or joints & {name, f"{name}_r", f"{name}_l"}
-        },
+        "priors": _priors(model, known["priors"]),
         "foot_points": {point: {"site": marker} for point, marker in _soles(sites).items()},
     }
+
+
+def _priors(model: mujoco.MjModel, known: dict[str, Any]) -> dict[str, Any]:
+    """The built-in body's priors of the coordinates that are there. A mean out of the range counts the other way (Gait2392's knee is negative in flexion)."""
+    joints = {model.joint(j).name: j for j in range(model.njnt)}
+    priors: dict[str, Any] = {}
+    for name, values in known.items():
+        j = next((joints[n] for n in (name, f"{name}_r", f"{name}_l") if n in joints), None)
+        if j is not None and "pose_mean" in values and model.jnt_limited[j]:
+            lower, upper = model.jnt_range[j]
+            values = values | {"pose_mean": values["pose_mean"] * (1 if lower <= values["pose_mean"] <= upper else -1)}
+        if j is not None or name == "default" or name.startswith("pelvis_"):
+            priors[name] = values
+    return priors
 
 
 def _joint_position(model: mujoco.MjModel, body: int) -> list[float]:

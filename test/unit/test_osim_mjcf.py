@@ -154,7 +154,8 @@ def test_body_model_by_names(tmp_path):
     places = {n: body.mj_model.body(b).name for n, b in zip(body.keypoint_names, body.keypoint_body, strict=True) if b >= 0}
     assert places == {"RHip": "femur_r", "RKnee": "tibia_r", "RAnkle": "tibia_r"}
     assert set(body.scale_names) == {"pelvis", "pelvis_width", "thigh_r", "shank_r"} and body.segments == {"thigh_r": ("RHip", "RKnee")}
-    assert body.jerk_std[body.coordinate_names.index("knee_angle_r")] == 2000
+    knee = body.coordinate_names.index("knee_angle_r")
+    assert (body.jerk_std[knee], body.pose_mean[knee]) == (2000, -0.4)  # the built-in body's, whose knee is positive in flexion
     ankle = body.keypoint_position[body.keypoint_names.index("RAnkle")]
     np.testing.assert_allclose(ankle, model.linkage.marker_position[model.marker_names.index("RAnkle")])
     (tmp_path / "body.osim").write_text(example.leg_model())
