@@ -19,7 +19,7 @@ from biomech_fit.core.marginal import without_states
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
 from biomech_fit.core.residuals import CAMERA_STATES
-from biomech_fit.core.result import Result
+from biomech_fit.core.result import Readout, Result
 from biomech_fit.core.solver import Frame, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
 from biomech_fit.core.window import ORDER, Window, empty_window
@@ -250,6 +250,21 @@ class PersonTracker:
             if estimate is not None and np.isfinite(estimate.position).all():
                 out.append(estimate)
         return out
+
+    def predict(self, stamp_ns: int) -> Readout | None:
+        """A coming frame (index 0 of the arrays) as expected before anything of it is seen; None while the track is young. The track is not changed."""
+        self._join()
+        if self.window is None or self._share is None:
+            return None
+        window, passed = self.window, 0
+        with jax.default_device(self._device):
+            while self._place(stamp_ns) - passed >= self.options.knots - 3:
+                window, passed = self.solver.shift(window), passed + 1
+            cameras, k = len(self.cameras), self.layout.n_keypoints
+            nothing = np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras)
+            frame = _frame(*nothing, 1.0, self._place(stamp_ns) - passed, self.options.frames - 1 - self.lag_frames)
+            own = jax.tree.map(np.array, window._replace(rounded=None))
+            return jax.device_get(self.solver.advance_held(own, frame, self._share)[1].frames)
 
     def predicted_pixels(self, stamp_ns: int) -> np.ndarray:
         """(C, K, 2) px where the keypoints should be, by constant velocity in the image."""

@@ -151,6 +151,11 @@ class FitPipeline:
         """Frames between the newest and the smoothed one."""
         return self._people.tracks[0].tracker.lag_frames
 
+    @property
+    def tracker(self) -> PersonTracker:
+        """The first person's, for looking at what the solver does."""
+        return self._people.tracks[0].tracker
+
     def calibration(self) -> CalibrationEstimate:
         """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
         layout, count = self._people.tracks[0].tracker.layout, len(self.cameras)

@@ -106,7 +106,7 @@ def test_how_wrong_the_calibration_is_sets_how_firmly_it_is_held() -> None:
         for packet in s.packets():
             pipeline.feed_keypoints(packet)
             pipeline.poll()
-        tracker = pipeline._people.tracks[0].tracker
+        tracker = pipeline.tracker
         spreads.append(tracker.states.spread)
         placements.append(np.trace(tracker.states.placement.covariance[:3, :3]))
     assert spreads[0] < 0.25 and spreads[1] > 0.5
