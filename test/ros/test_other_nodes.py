@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from rclpy.node import Node
+from rclpy.serialization import serialize_message
 from ros_fakes import linked, overrides, ros
 from sensor_msgs.msg import CameraInfo, JointState
 from visualization_msgs.msg import MarkerArray
@@ -16,10 +17,10 @@ from biomech_fit import msg as bf
 from biomech_fit.config.fit import GaitConfig
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.gait import GaitSettings
-from biomech_fit.nodes.gait import GaitNode
+from biomech_fit.nodes.gait import Feet, GaitNode
 from biomech_fit.nodes.simulator import SimulatorNode
 from biomech_fit.ros import qos
-from biomech_fit.ros.convert import time_msg, time_ns
+from biomech_fit.ros.convert import stamp_of_serialized, time_msg, time_ns
 
 NAMES = ["LHeel", "RHeel", "LBigToe", "RBigToe"]
 
@@ -84,6 +85,15 @@ def test_gait_node_finds_steps():
         assert steps[-1].step_time_s == pytest.approx(0.5, abs=0.05) and steps[-1].stride_length_m == pytest.approx(1.2, abs=0.1)
         assert steps[-1].index == len(steps) - 1 and markers
         assert node.diagnostics.count("body state") == 1
+
+
+def test_gait_node_reads_the_stamp_of_a_raw_message_and_leaves_out_what_is_too_near():
+    state = walking_state(1.25)
+    assert stamp_of_serialized(serialize_message(state)) == time_ns(state.header.stamp) == 101_250_000_000
+    feet = Feet(GaitSettings, with_steps=False)
+    used = [ms for ms in range(0, 100, 10) if feet.wants(10**9 + ms * 10**6)]
+    assert used == [0, 20, 40, 60, 80] and feet.wants(5 * 10**8), "the clock went back"
+    assert [ms for ms in range(0, 85, 17) if feet.wants(2 * 10**9 + ms * 10**6)] == [0, 17, 34, 51, 68], "60 Hz are not thinned"
 
 
 WHEN_ASKED_TWICE = {"min_subscribers": 2, "start_delay_s": 0.0}
