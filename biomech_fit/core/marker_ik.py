@@ -21,6 +21,8 @@ from biomech_fit.core.linkage import Linkage
 TOLERANCE = 1e-4
 """rad, m: a frame is done with the step after which no coordinate is expected to move further: by this step times theta / (1 - theta), theta being its share
 of the step before (Hairer and Wanner, Solving Ordinary Differential Equations II, 1996, ch. IV.8)."""
+COST_TOLERANCE = 1e-8
+"""Nor is a step taken that would lower the cost by less than this share: some angles hardly move a marker (the upper arm's rotation with the elbow straight)."""
 MAX_ITERATIONS = 60
 BLOCK_FRAMES = 512
 """Frames solved together: enough for numpy's overhead not to count, few enough for the caches."""
@@ -37,7 +39,9 @@ _SLACK_M = 1e-4
 """Errors that differ by less are equal."""
 _MAX_TURN = 0.7
 """rad: no angle moves further in one step, so that none winds up by whole turns."""
-_DAMPING, _MIN_DAMPING, _MAX_DAMPING = 1e-4, 1e-9, 1e8
+_DAMPING, _MIN_DAMPING, _MAX_DAMPING = 1e-5, 1e-9, 1e8
+_POOR_DAMPING = 0.1
+"""At least this after a step that gained less than a quarter of what it promised: with centimetres of error undamped steps swing about the optimum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,25 +272,30 @@ class _Run:
         cost, square = np.full(len(which), np.inf), np.full(len(which), np.inf)
         done = np.zeros(len(which), bool)
         active = np.arange(len(which))
-        trial, damping, last = x.copy(), np.full(len(which), _DAMPING), np.zeros(len(which))
+        trial, damping = x.copy(), np.full(len(which), _DAMPING)
+        last, gain = np.zeros(len(which)), np.zeros(len(which))
         for _ in range(iterations):
             rows = which[active]
             new = self.ik.normal(self.full(trial, self.frames[rows]), self.points[..., rows], self.weights[:, rows], self.frames[rows])
             self.steps += len(active)
             accepted = new.cost <= cost[active]
+            with np.errstate(invalid="ignore"):
+                share_gained = np.where(np.isfinite(cost[active]), (cost[active] - new.cost) / np.maximum(gain, 1e-30), 0.5)
             hit = active[accepted]
             x[hit], cost[hit], square[hit] = trial[accepted], new.cost[accepted], new.square_m2[accepted]
             if accepted.all():
                 matrix, gradient = new.matrix, new.gradient
             else:
                 matrix, gradient = np.where(accepted[:, None, None], new.matrix, matrix), np.where(accepted[:, None], new.gradient, gradient)
-            damping = np.clip(np.where(accepted, damping * 0.1, damping * 10), _MIN_DAMPING, _MAX_DAMPING)
+            damping = np.where(share_gained > 0.75, 0.1 * damping, np.where(share_gained < 0.25, np.maximum(10 * damping, _POOR_DAMPING), damping))
+            damping = np.clip(damping, _MIN_DAMPING, _MAX_DAMPING)
             here = x[active]
             step = _step(matrix, gradient, damping, ((here <= lower) & (gradient > 0)) | ((here >= upper) & (gradient < 0)))
             trial = np.minimum(np.maximum(here + np.minimum(np.maximum(step, -self.ik.reach), self.ik.reach), lower), upper)
             size = np.abs(trial - here).max(1)
             share = np.minimum(size / np.maximum(last, 1e-12), 0.5)
-            rest = size * share / (1 - share) < TOLERANCE
+            gain = -((2 * gradient + (matrix @ (trial - here)[..., None])[..., 0]) * (trial - here)).sum(1)
+            rest = (size * share / (1 - share) < TOLERANCE) | (accepted & (gain >= 0) & (gain < COST_TOLERANCE * cost[active]))
             last = np.where(accepted, size, 0.0)
             stuck = damping >= _MAX_DAMPING
             x[active[rest & ~stuck]] = trial[rest & ~stuck]
@@ -295,7 +304,7 @@ class _Run:
             if not left.any():
                 break
             if not left.all():
-                active, trial, damping, last = active[left], trial[left], damping[left], last[left]
+                active, trial, damping, last, gain = active[left], trial[left], damping[left], last[left], gain[left]
                 matrix, gradient = matrix[left], gradient[left]
         return x, cost, square, done
 
