@@ -161,8 +161,8 @@ class Linkage:
                 slopes[:, c.dependent] = c.function.evaluate(coordinates[:, c.independent[0]])[1][:, None] * slopes[:, c.independent[0]]
         return slopes
 
-    def poses(self, coordinates: np.ndarray) -> Poses:
-        """Bodies and twists for all coordinates (T, N), taken as they are (see `complete`)."""
+    def poses(self, coordinates: np.ndarray, twists: bool = True) -> Poses:
+        """Bodies and twists (none, if not wanted) for all coordinates (T, N), taken as they are (see `complete`)."""
         frames, joints, fixed = len(coordinates), len(self.joints), self._frames
         columns = np.ascontiguousarray(coordinates.T)
         values = self._linear @ columns + self._constant[:, None]
@@ -192,6 +192,8 @@ class Linkage:
             below = _product(above[:, :3], link[:, :, children[0] - 1 : children[-1]])
             below[:, 3] += above[:, 3]
             place[:, :, children[0] : children[-1] + 1] = below
+        if not twists:
+            return Poses(place[:, :3], place[:, 3], np.zeros((6, 0, frames)))
         above = place[:, :, fixed.parent]
         at[:, fixed.reverse] = fixed.parent_position[:, fixed.reverse]
         anchor = above[:, 3] + _turned(above[:, :3], at)
