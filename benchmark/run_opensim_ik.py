@@ -1,9 +1,10 @@
-"""OpenSim's inverse kinematics of one marker trial, timed, in an environment of its own; `osim_ik.py` starts it.
+"""OpenSim's inverse kinematics of marker trials, timed, in an environment of its own; `osim_ik.py` starts it.
 
-    python run_opensim_ik.py MODEL TASKS TRC OUT FD
+    python run_opensim_ik.py MODEL TASKS FD
 
-Each line of standard input asks for one run; each is answered on the file descriptor FD with {"tool_s": seconds of InverseKinematicsTool.run,
-which reads the .trc and writes OUT, "loop_s": seconds of its solver alone, frame by frame in memory, "frames": number}. Standard output is the library's.
+Each line of standard input asks for one run, {"trc": FILE, "out": FILE}; each is answered on the file descriptor FD with {"tool_s": seconds of
+InverseKinematicsTool.run, which reads the .trc and writes the .mot, "loop_s": seconds of its solver alone, frame by frame in memory}. Standard output is the
+library's.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def tool_run(model: opensim.Model, tasks: str, trc: str, times: tuple[float, flo
     return time.perf_counter() - began
 
 
-def loop_run(model: opensim.Model, tasks: str, trc: str, times: tuple[float, float]) -> tuple[float, int]:
-    """Seconds of assembling the first frame and tracking the others, and how many there are."""
+def loop_run(model: opensim.Model, tasks: str, trc: str, times: tuple[float, float]) -> float:
+    """Seconds of assembling the first frame and tracking the others."""
     weights = opensim.SetMarkerWeights()
     task_set = opensim.IKTaskSet(tasks)
     for k in range(task_set.getSize()):
@@ -52,21 +53,22 @@ def loop_run(model: opensim.Model, tasks: str, trc: str, times: tuple[float, flo
     for stamp in stamps[1:]:
         state.setTime(stamp)
         solver.track(state)
-    return time.perf_counter() - began, len(stamps)
+    return time.perf_counter() - began
 
 
 def main() -> None:
-    model_file, tasks, trc, out, answers = sys.argv[1:]
+    model_file, tasks, answers = sys.argv[1:]
     opensim.Logger.setLevelString("Off")
     model = opensim.Model(model_file)
     model.initSystem()
-    stamps = opensim.TimeSeriesTableVec3(trc).getIndependentColumn()
-    times = (stamps[0], stamps[-1])
     with os.fdopen(int(answers), "w") as pipe:
-        for _ in sys.stdin:
-            tool_s = tool_run(model, tasks, trc, times, Path(out))
-            loop_s, frames = loop_run(model, tasks, trc, times)
-            print(json.dumps({"tool_s": tool_s, "loop_s": loop_s, "frames": frames}), file=pipe, flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            stamps = opensim.TimeSeriesTableVec3(request["trc"]).getIndependentColumn()
+            times = (stamps[0], stamps[-1])
+            tool_s = tool_run(model, tasks, request["trc"], times, Path(request["out"]))
+            loop_s = loop_run(model, tasks, request["trc"], times)
+            print(json.dumps({"tool_s": tool_s, "loop_s": loop_s}), file=pipe, flush=True)
 
 
 if __name__ == "__main__":

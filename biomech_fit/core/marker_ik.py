@@ -21,12 +21,10 @@ from biomech_fit.core.linkage import Linkage
 TOLERANCE = 1e-4
 """rad, m: a frame is done with the step after which no coordinate is expected to move further: by this step times theta / (1 - theta), theta being its share
 of the step before (Hairer and Wanner, Solving Ordinary Differential Equations II, 1996, ch. IV.8)."""
-_COARSE_TOLERANCE = 0.02
-"""rad, m: enough to start those between from."""
 COST_TOLERANCE = 1e-8
 """Nor is a step taken that lowers the cost by less than this share: some angles hardly move a marker (upper arm rotation, elbow straight)."""
 MAX_ITERATIONS = 60
-BLOCK_FRAMES = 512
+BLOCK_FRAMES = 256
 """Frames solved together: enough for numpy's overhead not to count, few enough for the caches."""
 STRIDE = 6
 """Every so many frames is solved first, from the last block; those between start from the interpolation."""
@@ -131,10 +129,11 @@ class MarkerIk:
         for begin in range(0, len(frames), BLOCK_FRAMES):
             block = np.arange(begin, min(begin + BLOCK_FRAMES, len(frames)))
             coarse = np.unique([*block[::STRIDE], block[-1]])
-            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))), tolerance=_COARSE_TOLERANCE)
+            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))))
             run.find(coarse)
             run.retry(coarse)
-            run.attempt(block, _interpolated(frames[block], frames[coarse], run.x[coarse]))
+            between = np.setdiff1d(block, coarse)
+            run.attempt(between, _interpolated(frames[between], frames[coarse], run.x[coarse]))
             run.retry(block)
             run.smooth(block)
             start = run.x[block[-1]]
@@ -214,11 +213,11 @@ class _Run:
         off = linkage.marker_rows(linkage.poses(full, twists=False), self.ik.markers) - self.points
         return np.sqrt((self.weights * (off * off).sum(0)).sum(0))
 
-    def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0, tolerance: float = TOLERANCE) -> None:
+    def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0) -> None:
         """Solve the frames `which` from `start` (n, F) and keep what is better than before, or by no more than `slack_m` worse."""
         if not len(which):
             return
-        x, cost, square, converged = self._levenberg(which, start, tolerance)
+        x, cost, square, converged = self._levenberg(which, start)
         better = np.sqrt(cost) < np.sqrt(self.cost[which]) + slack_m
         kept = which[better]
         self.x[kept], self.cost[kept], self.square_m2[kept], self.converged[kept] = x[better], cost[better], square[better], converged[better]
@@ -258,17 +257,15 @@ class _Run:
 
     def _search(self, frame: int, starts: np.ndarray) -> None:
         """Put a frame to the best end of all starts; of equally good ones to the one with the smallest angles."""
-        x, cost, _, _ = self._levenberg(np.full(len(starts), frame), starts, _COARSE_TOLERANCE, _SEARCH_ITERATIONS)
+        x, cost, _, _ = self._levenberg(np.full(len(starts), frame), starts, _SEARCH_ITERATIONS)
         x = x[np.argsort(cost)[:_SEARCH_KEEPS]]
-        x, cost, square, converged = self._levenberg(np.full(len(x), frame), x, TOLERANCE)
+        x, cost, square, converged = self._levenberg(np.full(len(x), frame), x)
         if cost.min() < 0.8 * self.cost[frame]:
             equal = np.flatnonzero(cost <= 1.01 * cost.min() + _SLACK_M**2)
             k = equal[np.argmin(np.abs(x[equal] - starts[0])[:, np.isfinite(self.ik.reach)].sum(1))]
             self.x[frame], self.cost[frame], self.square_m2[frame], self.converged[frame] = x[k], cost[k], square[k], converged[k]
 
-    def _levenberg(
-        self, which: np.ndarray, start: np.ndarray, tolerance: float, iterations: int = MAX_ITERATIONS
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _levenberg(self, which: np.ndarray, start: np.ndarray, iterations: int = MAX_ITERATIONS) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Damped steps of every frame until none moves. Returns coordinates, costs, the markers' part, and who came to rest."""
         lower, upper = self.ik.bounds
         x = np.clip(start, lower, upper)
@@ -298,7 +295,7 @@ class _Run:
             size = np.abs(trial - here).max(1)
             share = np.minimum(size / np.maximum(last, 1e-12), 0.5)
             gain = -((2 * gradient + (matrix @ (trial - here)[..., None])[..., 0]) * (trial - here)).sum(1)
-            rest = (size * share / (1 - share) < tolerance) | (accepted & (gain >= 0) & (gain < COST_TOLERANCE * cost[active]))
+            rest = (size * share / (1 - share) < TOLERANCE) | (accepted & (gain >= 0) & (gain < COST_TOLERANCE * cost[active]))
             last = np.where(accepted, size, 0.0)
             stuck = damping >= _MAX_DAMPING
             x[active[rest & ~stuck]] = trial[rest & ~stuck]
