@@ -34,7 +34,7 @@ GROWING_ITERATIONS = 2
 """Gauss-Newton steps per frame until the window is full: the slow states still move."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
-SLOW_START_S, SLOW_STEP_S = 2.0, 0.045
+SLOW_START_S, SLOW_STEP_S = 2.0, 0.095
 """When a track is older than the first, its slow states move no more often than the second; on frames between they are held."""
 JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
@@ -223,14 +223,15 @@ class PersonTracker:
         lagged = self._seen[late]
         if lagged is not None and lagged.stamp_ns < self._start_ns:
             lagged = None
-        self._shift_ahead(stamp_ns)
         self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
         if lagged is not None:
             seen = self._views[-1 - self.lag_frames]
             self.noise.observe(lagged.stamp_ns, seen.xy - result.frames.uv[1], seen.confidence)
         newest = self._estimate(result, 0, self._seen[-1], stamp_ns)
         assert newest is not None
-        return newest, self._estimate(result, 1, lagged, stamp_ns), result
+        late_estimate = self._estimate(result, 1, lagged, stamp_ns)
+        self._shift_ahead(stamp_ns)
+        return newest, late_estimate, result
 
     def rest(self) -> list[PoseEstimate]:
         """Smoothed estimates of the frames that are still within the lag; at the end of a recording or a track."""
@@ -276,31 +277,28 @@ class PersonTracker:
         return uv + ahead * (uv - before)
 
     def compile(self) -> None:
-        """Run every compiled function once on the real shapes, side by side."""
+        """Run every compiled function once on the real shapes."""
         cameras, k = len(self.cameras), self.layout.n_keypoints
         pose = (np.zeros(self.body.mj_model.nv), np.eye(3), self.slow.mean)
 
-        def find() -> None:
-            with jax.default_device(self._device):
-                jax.block_until_ready(self._starter.find(np.float32(self._starter.template), np.ones(k, np.float32)))
-
-        def shift() -> None:
-            with jax.default_device(self._device):
-                self.solver.shift(self._empty(*pose))
-
         frame = _frame(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, self.options.knots - 3.5, 0)
 
-        def held() -> None:
-            with jax.default_device(self._device):
-                self.solver.advance_held(self._empty(*pose), frame, self._no_share())
-
-        with ThreadPoolExecutor(3) as pool:
-            others = [pool.submit(task) for task in (held, shift, find)]
+        def first_half() -> None:
             with jax.default_device(self._device):
                 self.window = self._empty(*pose)
                 self._advance(frame, 1, 1.0)
-            for other in others:
-                other.result()
+                jax.block_until_ready(self._starter.find(np.float32(self._starter.template), np.ones(k, np.float32)))
+
+        def second_half() -> None:
+            with jax.default_device(self._device):
+                self.solver.advance_held(self._empty(*pose), frame, self._no_share())
+                self.solver.shift(self._empty(*pose))
+
+        # Two at a time: more only get in each other's way.
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(second_half)
+            first_half()
+            other.result()
         self.drop()
 
     # --- small parts --------------------------------------------------------------------------------------------------------------------------------
