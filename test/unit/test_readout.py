@@ -11,7 +11,7 @@ from core_example import SLIDER, builtin, mujoco_points, toy, turn
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.opensim_axes import qpos_from_coordinates, quat_to_matrix
 from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
-from biomech_fit.core.solver import Readout
+from biomech_fit.core.result import Readout
 from biomech_fit.core.types import Status
 
 STEP = 1e-5
