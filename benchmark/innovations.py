@@ -2,10 +2,11 @@
 
     python benchmark/innovations.py [--seeds 0 1 2] [--noise-correlation 0.8]
 
-Simulated walks. Before a frame is taken, each keypoint's pixel in each camera is predicted with its covariance S = J P J^T + R: P (3, 3) of the keypoint in the
-world with everything the fit does not know of pose, body and offsets, J the camera's derivative, R the learned noise. With nu = detected - predicted, nu^T S^-1 nu
-has two degrees of freedom: mean 2, median 1.39, 5 % beyond 5.99 (Bar-Shalom, Li & Kirubarajan 2001, section 5.4), where errors are Gaussian and white; the simulator's
-detector makes 5 % of its errors four times as large, so these figures are given for its other detections, too, as far as they can be told (within 4 sigma).
+Simulated walks. Before a frame is taken, each keypoint's pixel in each camera is predicted with its covariance S = J P J^T + R: P (3, 3) of the keypoint in
+the world with everything the fit does not know of pose, body and offsets, J the camera's derivative, R the learned noise. With nu = detected - predicted,
+nu^T S^-1 nu has two degrees of freedom: mean 2, median 1.39, 5 % beyond 5.99 (Bar-Shalom, Li & Kirubarajan 2001, section 5.4), where errors are Gaussian and
+white. The simulator's detector makes 5 % of its errors four times as large, so these figures are given for its other detections, too, as far as they can be
+told (within 4 sigma).
 """
 
 from __future__ import annotations

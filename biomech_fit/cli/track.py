@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
 def add_input_options(parser: argparse.ArgumentParser) -> None:
     """Options that say what is fitted and how."""
     parser.add_argument("--subject", metavar="S.yaml", type=Path, help="a known body: subject.yaml of an earlier run, e.g. of a static trial")
-    parser.add_argument("--model", metavar="M", help="body model: a name, a YAML, an MJCF with a YAML beside it or an OpenSim model (default: the built-in body)")
+    parser.add_argument("--model", metavar="M", help="body model: a name, a YAML, an MJCF with its YAML or an OpenSim model (default: the built-in body)")
     parser.add_argument("--calibration", metavar="C", type=Path, help="calibration file or folder (default: found with the recording)")
     parser.add_argument("--no-refine-cameras", action="store_true", help="take the calibration as it is")
     parser.add_argument("--config", metavar="F.yaml", type=Path, help="settings (docs/parameters.md)")

@@ -40,6 +40,7 @@ JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
 START_HOLD_S = 1.0
 """The cameras of a rig that has seen nobody yet are released after so long."""
+
 # Compiled once for all people and pipelines of one body, whatever their calibration.
 _shared_solver = lru_cache(maxsize=4)(WindowSolver)
 _shared_starter = lru_cache(maxsize=4)(PoseStarter)
