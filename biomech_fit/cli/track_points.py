@@ -65,6 +65,6 @@ def _say(out: Path, summary: dict[str, Any]) -> None:
     if "labels" in summary:
         for kind in ("initial_contact", "final_contact"):
             r = summary["labels"]["smoothed"][kind]
-            print(f"Against the file's labels, {kind.replace('_', ' ')}: {r['matched']} matched, bias {r['bias_ms']:+.1f} ms, sd {r['sd_ms']:.1f} ms, "
-                  f"{r['missed']} missed, {r['false']} false.")  # fmt: skip
+            matched = f"{r['matched']} matched" + (f", bias {r['bias_ms']:+.1f} ms, sd {r['sd_ms']:.1f} ms" if r["matched"] else "")
+            print(f"Against the file's labels, {kind.replace('_', ' ')}: {matched}, {r['missed']} missed, {r['false']} false.")
     print(f"Written: {out} (report.html, gait_events.csv, steps.csv, summary.json; smoothed/ holds the same with the whole recording known)")
