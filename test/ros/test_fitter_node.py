@@ -148,7 +148,6 @@ def test_a_whole_life(rig):
         ({"keypoint_set": "halpe_27"}, "halpe_27"),
         ({"model": "nobody"}, "nobody"),
         ({"fit__stream__sync": "approximate"}, "message_filters"),
-        ({"fit__window__lag_s": 6.0}, "lag_s"),
     ],
 )
 def test_configure_fails_with_a_sentence(calibration, values, words, monkeypatch):
