@@ -88,13 +88,16 @@ class PersonTracker:
     def forget(self) -> None:
         """Drop the track and what it learned of the body and of the cameras."""
         self.states.forget()
+        self._forget_detector()
+
+    def _forget_detector(self) -> None:
         self.noise = DetectorNoise(self.config.noise, len(self.cameras), self.layout.n_keypoints)
         self.drop()
 
     def restore_cameras(self) -> None:
         """All cameras are where they were loaded; what is known of them and of the body is forgotten."""
         self.states.restore_cameras()
-        self.forget()
+        self._forget_detector()
 
     def move_camera(self, c: int, camera: Camera, states: np.ndarray) -> None:
         """Take camera c to stand elsewhere from now on: it begins anew from there with its own prior, and all that was known of its pose is forgotten.

@@ -144,14 +144,14 @@ class SlowStates:
 
     def forget(self, cameras: bool = True) -> None:
         """Forget what was learned of the body and, unless told otherwise, of the cameras."""
-        part, known = self.layout.cameras, getattr(self, "estimate", None)
-        if cameras or known is None:
-            known, self.released, self.spread = None, False, 1.0
+        part = self.layout.cameras
+        if cameras:
+            self.released, self.spread = False, 1.0
             if self.layout.n_cameras:
                 self._renew_camera_prior()
         mean, covariance = np.array(self.prior.mean), np.linalg.inv(self.prior.precision)
-        if known is not None and self.layout.n_cameras:
-            mean[part], covariance[part, part] = known.mean[part], known.covariance[part, part]
+        if not cameras and self.layout.n_cameras:
+            mean[part], covariance[part, part] = self.estimate.mean[part], self.estimate.covariance[part, part]
         self.estimate = SlowEstimate(mean, covariance)
         self.floor_known = False
 
