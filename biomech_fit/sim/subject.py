@@ -43,6 +43,8 @@ class Subject:
     foot_points: dict[str, tuple[int, np.ndarray]]
     segment_names: tuple[str, ...]
     segment_lengths_m: np.ndarray
+    body_scale: np.ndarray
+    """(nbody, 3) size of each body along its axes, 1 = the nominal body's."""
 
 
 def random_subject(
@@ -95,6 +97,7 @@ def random_subject(
         foot_points={name: (b, point * scale[b]) for name, (b, point) in body.foot_points.items()},
         segment_names=tuple(body.segments),
         segment_lengths_m=lengths,
+        body_scale=scale,
     )
 
 

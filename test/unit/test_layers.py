@@ -19,10 +19,11 @@ MAY_IMPORT = {
     "stream": {"core", "config"},
     "formats": {"core", "config"},
     "sim": {"core.types", "core.errors", "core.camera", "core.body", "core.keypoint_set", "formats", "config"},
+    "surface": {"core", "formats", "config"},
     "report": {"core", "formats", "config"},
     "ros": {"core", "config", "stream", "formats", "report", "sim"},
     "nodes": {"core", "config", "stream", "formats", "report", "sim", "ros"},
-    "cli": {"core", "config", "stream", "formats", "report", "sim"},
+    "cli": {"core", "config", "stream", "formats", "report", "sim", "surface"},
 }
 PURE = {"jax", "jaxlib", "numpy", "scipy", "mujoco", "optax", "cv2"}
 PURE_STANDARD = set(

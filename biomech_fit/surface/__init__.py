@@ -1,0 +1,1 @@
+"""Body surfaces: landmarks, joint centres, and our body fitted inside the skin."""
