@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from math import exp, log
 
 from biomech_fit.core.foot_motion import FootSample
@@ -22,6 +23,8 @@ _CERTAIN = 4.0
 """Log-odds that need no second thought."""
 _HIGH = 3.0
 """Most that height over the floor takes away: floors are not known for sure, and a foot that stays at rest stands on something."""
+_HORIZON_S = 0.4
+"""What comes later than this after an instant says nothing of it."""
 
 
 def evidence(sample: FootSample, lift: tuple[float, float], switch_speed: float, height_gate: float, other_swings: float) -> float:
@@ -90,11 +93,12 @@ class SupportModel:
         self._filtered.append(_carried(before, 1 - leave, land, leave, 1 - land) + weighted)
 
     def posterior(self, i: int) -> float:
-        """Log-odds of support at instant i, given all instants so far; where it is certain and what follows agrees, a bound nearer to zero."""
-        if abs(self._filtered[i]) > _CERTAIN and all((x > 0) == (self._filtered[i] > 0) for x in self._evidence[i + 1 :]):
+        """Log-odds of support at instant i, given what followed it within `_HORIZON_S`; where it is certain and what follows agrees, a bound nearer to zero."""
+        end = bisect_right(self._times, self._times[i] + _HORIZON_S, lo=i)
+        if abs(self._filtered[i]) > _CERTAIN and all((x > 0) == (self._filtered[i] > 0) for x in self._evidence[i + 1 : end]):
             return self._filtered[i]  # what follows says the same
         back = 0.0
-        for k in range(len(self._times) - 1, i, -1):
+        for k in range(end - 1, i, -1):
             leave, land = self._rates[k]
             # Likelihood of what follows, from support and from swing.
             back = _carried(back + self._evidence[k], 1 - leave, leave, land, 1 - land)

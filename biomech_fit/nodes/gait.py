@@ -10,7 +10,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
@@ -21,8 +20,9 @@ from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
 from biomech_fit.core.gait_summary import SummarySettings
 from biomech_fit.core.types import GaitEvent
 from biomech_fit.ros import parameters, qos
+from biomech_fit.ros.body_points import BodyPoints, BodyPointsReader, stamp_of_serialized
 from biomech_fit.ros.clock import on_backward_jump
-from biomech_fit.ros.convert import gait_event_msg, points_from_msg, stamp_of_serialized
+from biomech_fit.ros.convert import gait_event_msg
 from biomech_fit.ros.diagnostics import Diagnostics
 from biomech_fit.ros.foot_markers import event_marker, foot_markers
 from biomech_fit.ros.gait_outputs import StepOutputs
@@ -41,6 +41,7 @@ class Feet:
         self._settings, self._with_steps = settings, with_steps
         self._used_ns = 0
         self._names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+        self.reader = BodyPointsReader()
         self.detector: GaitDetector | None = None
         self.at: FeetAt | None = None
 
@@ -55,15 +56,15 @@ class Feet:
         self._used_ns = stamp_ns
         return True
 
-    def update(self, state: bf.BodyState) -> list[GaitEvent]:
+    def update(self, state: BodyPoints) -> list[GaitEvent]:
         """Events that this state decides. Raises InputError (once for the same names) where there are no feet, ValueError where arrays do not fit names."""
-        names = tuple(state.keypoint_names), tuple(state.joint_centre_names)
+        names = state.keypoint_names, state.joint_centre_names
         if names != self._names:
             self._names, self.detector = names, None
             self.detector = GaitDetector(*names, settings=self._settings(), with_steps=self._with_steps)
         if self.detector is None:
             return []
-        self.at = self.detector.feet(points_from_msg(state))
+        self.at = self.detector.feet(state)
         return self.detector.update_points(*self.at)
 
 
@@ -85,7 +86,7 @@ class GaitNode(Node):
         self._markers = self.create_publisher(MarkerArray, "gait_markers", qos.results(), **overridable)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
         for topic, feet, receive in (("body_state", self._live, self._receive), ("body_state_smoothed", self._late, self._receive_late)):
-            # Raw: of a message that is left out only the stamp is read.
+            # Raw: making a Python object of a message takes longer than all that is done with it here.
             self.create_subscription(bf.BodyState, topic, partial(self._take, feet, receive), qos.results(), raw=True, **overridable)
         self.create_service(Trigger, "~/reset", self._reset_service)
         self.create_timer(1.0, self._report)
@@ -115,45 +116,44 @@ class GaitNode(Node):
         self._live.forget()
         self._late.forget()
 
-    def _take(self, feet: Feet, receive: Callable[[bf.BodyState], None], message: bytes) -> None:
-        if not feet.wants(stamp_of_serialized(message)):
-            return
-        state = deserialize_message(message, bf.BodyState)
-        if not len(state.position):  # only a status: nobody is tracked
-            return
+    def _take(self, feet: Feet, receive: Callable[[BodyPoints], None], message: bytes) -> None:
         try:
-            receive(state)
+            if not feet.wants(stamp_of_serialized(message)):
+                return
+            state = feet.reader.read(message)
+            if state is not None:  # else nobody is tracked
+                receive(state)
         except InputError as error:
             self.diagnostics.problem("gait", str(error))
         except (ValueError, IndexError) as error:
-            self.diagnostics.problem("body state", f"A body state was dropped because its arrays do not fit its names: {error}.")
+            self.diagnostics.problem("body state", f"A body state was dropped because its fields do not fit together: {error}.")
 
-    def _receive(self, state: bf.BodyState) -> None:
+    def _receive(self, state: BodyPoints) -> None:
         events = self._live.update(state)
         self._event_count += self._publish(self._events, events, state)
         if self._markers.get_subscription_count():
             self._draw(events, state)
 
-    def _receive_late(self, state: bf.BodyState) -> None:
+    def _receive_late(self, state: BodyPoints) -> None:
         self._late_count += self._publish(self._late_events, self._late.update(state), state)
         if self._late.detector is not None:
             settings = SummarySettings(**asdict(self.settings.steps))
-            self._steps.publish(self._late.detector.steps(), settings, state.header.frame_id or self.settings.world_frame, state.subject)
+            self._steps.publish(self._late.detector.steps(), settings, state.frame_id or self.settings.world_frame, state.subject)
 
-    def _publish(self, publisher: Any, events: list[GaitEvent], state: bf.BodyState) -> int:
+    def _publish(self, publisher: Any, events: list[GaitEvent], state: BodyPoints) -> int:
         """The events, as late as the state itself was; how many there were."""
         for event in events:
             if not math.isfinite(float(event.position.sum())):
                 self.diagnostics.problem("gait", "A gait event has no position.", "error")
             late = replace(event, detection_delay_s=event.detection_delay_s + state.lag_s)
-            publisher.publish(gait_event_msg(late, frame_id=state.header.frame_id or self.settings.world_frame, subject=state.subject))
+            publisher.publish(gait_event_msg(late, frame_id=state.frame_id or self.settings.world_frame, subject=state.subject))
         return len(events)
 
-    def _draw(self, events: list[GaitEvent], state: bf.BodyState) -> None:
+    def _draw(self, events: list[GaitEvent], state: BodyPoints) -> None:
         at, detector = self._live.at, self._live.detector
         if at is None or detector is None:
             return
-        frame, first = state.header.frame_id or self.settings.world_frame, self._event_count - len(events)
+        frame, first = state.frame_id or self.settings.world_frame, self._event_count - len(events)
         life_s = self.settings.marker_lifetime_s
         markers = [event_marker(e, at.heels, at.toes, first + k, frame, life_s) for k, e in enumerate(events)]
         if not 0 <= at.stamp_ns - self._drawn_ns < 1e9 / FEET_HZ:

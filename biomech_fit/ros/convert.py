@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import struct
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -266,30 +264,6 @@ def estimate_from_msg(message: bf.BodyState, keypoint_names: Sequence[str] | Non
         cameras_used=tuple(message.cameras_used),
         cameras_missing=tuple(message.cameras_missing),
     )
-
-
-def stamp_of_serialized(message: bytes) -> int:
-    """Stamp (ns) of a serialized message that begins with a header: CDR, whose second byte tells the order of bytes, then sec and nanosec."""
-    sec, nanosec = struct.unpack_from("<iI" if message[1] & 1 else ">iI", message, 4)
-    return sec * SECOND_NS + nanosec
-
-
-class MessagePoints(NamedTuple):
-    """The points of a body state, without a copy where the message holds arrays."""
-
-    stamp_ns: int
-    status: Status
-    keypoints: np.ndarray
-    """(K, 3) m, in the message's own order."""
-    joint_centres: np.ndarray
-    """(J, 3) m."""
-
-
-def points_from_msg(message: bf.BodyState) -> MessagePoints:
-    """A tenth of `estimate_from_msg`'s work. Raises ValueError where the arrays do not fit the names."""
-    keypoints = np.asarray(message.keypoints, np.float32).reshape(len(message.keypoint_names), 3)
-    centres = np.asarray(message.joint_centres, np.float32).reshape(len(message.joint_centre_names), 3)
-    return MessagePoints(time_ns(message.header.stamp), Status(message.status), keypoints, centres)
 
 
 def gait_event_msg(event: GaitEvent, *, frame_id: str, subject: str = "") -> bf.GaitEvent:

@@ -20,7 +20,8 @@ from biomech_fit.core.gait import GaitSettings
 from biomech_fit.nodes.gait import Feet, GaitNode
 from biomech_fit.nodes.simulator import SimulatorNode
 from biomech_fit.ros import qos
-from biomech_fit.ros.convert import stamp_of_serialized, time_msg, time_ns
+from biomech_fit.ros.body_points import stamp_of_serialized
+from biomech_fit.ros.convert import time_msg, time_ns
 
 NAMES = ["LHeel", "RHeel", "LBigToe", "RBigToe"]
 
