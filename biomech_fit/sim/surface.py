@@ -36,6 +36,11 @@ OVER_BONES_M = 0.003
 """Of flesh more than a bone's least depth, wherever the body's shapes leave it bare."""
 LANDMARK_FLESH = 0.4
 """Over bony landmarks flesh varies by this share of it."""
+LEAN = {"head": 0.3, "hand": 0.3, "calcn": 0.3, "toes": 0.3, "talus": 0.3}
+"""Where flesh varies by less in all people, to this share."""
+LANDMARK_HOLD = 0.7
+"""So much of the skin over a bony landmark follows the landmark's bone."""
+LANDMARK_REACH_M = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +104,13 @@ def template() -> Template:
     turns = data.xmat.reshape(-1, 3, 3)
     local = np.einsum("bij,vbi->vbj", turns, vertices[:, None] - data.xpos)
     normal = np.einsum("bij,vi->vbj", turns, normals)
-    table, near = _landmarks(parts, data, vertices, faces)
-    share = 1 - (1 - LANDMARK_FLESH) * np.exp(-((near / 0.03) ** 2))
+    table = _landmarks(parts, data, vertices, faces)
+    away, which = cKDTree(vertices[[entry.vertices[0] for entry in table.landmarks]]).query(vertices)
+    near = np.exp(-((away / LANDMARK_REACH_M) ** 2))
+    share = 1 - (1 - LANDMARK_FLESH) * near
+    holder = np.array([parts.landmarks[name].body for name in table.names])[which]
+    weights *= 1 - LANDMARK_HOLD * near[:, None]
+    weights[np.arange(len(weights)), holder] += LANDMARK_HOLD * near
     return Template(body, parts, faces, local, normal, weights, table, share)
 
 
@@ -109,7 +119,7 @@ def random_person(rng: np.random.Generator, size_spread: float = 0.10, joint_off
     body = template().body
     subject = random_subject(body, rng, size_spread=size_spread, segment_spread=0.05, side_spread=0.01, joint_offset_m=joint_offset_m, keypoint_offset_m=0.0)
     names = [body.mj_model.body(b).name for b in range(body.mj_model.nbody)]
-    by_stem = {stem: rng.uniform(*FLESH_M) for stem in dict.fromkeys(re.sub("_[rl]$", "", name) for name in names)}
+    by_stem = {stem: LEAN.get(stem, 1.0) * rng.uniform(*FLESH_M) for stem in dict.fromkeys(re.sub("_[rl]$", "", name) for name in names)}
     flesh = np.array([by_stem[re.sub("_[rl]$", "", name)] for name in names])
     return Person(subject, subject.body_scale, flesh)
 
@@ -156,6 +166,7 @@ def pose_surface(person: Person, qpos: np.ndarray) -> BodySurface:
     flesh = (person.flesh_m * skin.flesh_share[:, None])[..., None]
     local = skin.local * person.scale + skin.normal * flesh
     vertices = np.einsum("vb,vbi->vi", skin.weights, np.einsum("bij,vbj->vbi", turns, local) + data.xpos)
+    _cover(vertices, skin.parts, person.scale, data)
     centres = body_points(model, qpos[None], person.subject.joint_centre_body, person.subject.joint_centre_position)[0]
     return BodySurface(vertices, skin.faces, centres)
 
@@ -168,6 +179,20 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     for k in range(3):
         np.add.at(out, faces[:, k], face)
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+
+def _cover(vertices: np.ndarray, parts: SurfaceBody, scale: np.ndarray, data: mujoco.MjData) -> None:
+    """Push out skin that skinning has drawn over a bone: it stays at least the bone's depth away."""
+    tree = cKDTree(vertices)
+    for bone in parts.bones:
+        chain = data.xpos[bone.body] + (bone.points * scale[bone.body]) @ data.xmat[bone.body].reshape(3, 3).T
+        size = bone.radius * np.cbrt(np.prod(scale[bone.body])) + bone.depth
+        for a, b in pairwise(chain if len(chain) > 1 else [chain[0], chain[0]]):
+            close = tree.query_ball_point((a + b) / 2, np.linalg.norm(b - a) / 2 + size)
+            share = np.clip((vertices[close] - a) @ (b - a) / max((b - a) @ (b - a), 1e-12), 0, 1)
+            away = vertices[close] - a - share[:, None] * (b - a)
+            length = np.linalg.norm(away, axis=1, keepdims=True)
+            vertices[close] += away * np.maximum(size / np.maximum(length, 1e-6) - 1, 0)
 
 
 def _place_root(qpos: np.ndarray, rng: np.random.Generator, lying: bool) -> None:
@@ -272,8 +297,8 @@ def _body_distances(model: mujoco.MjModel, data: mujoco.MjData, points: np.ndarr
     return np.where(np.isfinite(out), out, 10.0)
 
 
-def _landmarks(parts: SurfaceBody, data: mujoco.MjData, vertices: np.ndarray, faces: np.ndarray) -> tuple[LandmarkTable, np.ndarray]:
-    """The table: the vertex from which the inward normal leads closest to each bony landmark. Also the distance (V,) of all vertices from the next landmark."""
+def _landmarks(parts: SurfaceBody, data: mujoco.MjData, vertices: np.ndarray, faces: np.ndarray) -> LandmarkTable:
+    """For each bony landmark the vertex from which the inward normal leads closest to it."""
     normals = vertex_normals(vertices, faces)
     tree = cKDTree(vertices)
     entries, taken = [], set()
@@ -285,5 +310,4 @@ def _landmarks(parts: SurfaceBody, data: mujoco.MjData, vertices: np.ndarray, fa
         best = int(np.argmin(miss + 0.2 * np.abs(depth)))
         taken.add(int(near[best]))
         entries.append(Landmark(name, (int(near[best]),), float(max(depth[best], 0.0)), "template of biomech_fit.sim.surface"))
-    away = cKDTree(vertices[[entry.vertices[0] for entry in entries]]).query(vertices)[0]
-    return LandmarkTable("biomech_fit_surface", "test body of biomech_fit", len(vertices), tuple(entries)), away
+    return LandmarkTable("biomech_fit_surface", "test body of biomech_fit", len(vertices), tuple(entries))
