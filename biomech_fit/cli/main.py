@@ -9,7 +9,7 @@ import sys
 from biomech_fit.config.version import version
 from biomech_fit.core.errors import InputError
 
-COMMANDS = ("track", "simulate", "evaluate", "bench", "demo")
+COMMANDS = ("track", "fit", "simulate", "skeleton", "evaluate", "bench", "demo")
 """Modules of this package, each with add_parser(subparsers) and run(args) -> exit code. They import what is heavy in `run`."""
 
 

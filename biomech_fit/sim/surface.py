@@ -114,7 +114,7 @@ def template() -> Template:
     return Template(body, parts, faces, local, normal, weights, table, share)
 
 
-def random_person(rng: np.random.Generator, size_spread: float = 0.10, joint_offset_m: float = 0.003) -> Person:
+def random_person(rng: np.random.Generator, size_spread: float = 0.10, joint_offset_m: float = 0.002) -> Person:
     """Proportions, flesh and joint positions unlike the neutral body's, and not only those that the fit has parameters for."""
     body = template().body
     subject = random_subject(body, rng, size_spread=size_spread, segment_spread=0.05, side_spread=0.01, joint_offset_m=joint_offset_m, keypoint_offset_m=0.0)

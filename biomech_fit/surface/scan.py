@@ -22,6 +22,8 @@ NEEDED = (
     "femoral_epicondyle_lateral_r", "femoral_epicondyle_medial_r", "malleolus_lateral_l", "malleolus_medial_l", "malleolus_lateral_r", "malleolus_medial_r",
 )  # fmt: skip
 """Landmarks without which there is no pelvis frame, no trunk or no leg."""
+STANDING = 0.05
+"""A body whose extent along its long axis is that close to the stature of its trunk and legs is taken to stand upright."""
 _LARGEST_ASYMMETRY = 1.6
 
 
@@ -43,7 +45,7 @@ class Scan:
     """(3,) m, the same with the soft tissue subtracted."""
     unit: str
     stature_m: float
-    """Estimated from trunk and legs, in any pose."""
+    """Of a standing body its extent, else estimated from trunk and legs."""
     notices: tuple[str, ...]
 
 
@@ -75,9 +77,11 @@ def prepare(mesh: Mesh, table: LandmarkTable, unit: str | None = None) -> Scan:
     inward /= -np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-9)
     bone = skin + np.array([entry.tissue_m for entry in table.landmarks])[:, None] * inward
     names = table.names
+    extent = float(np.ptp(vertices @ file_up(points)[0]))
+    tall = extent if abs(extent / (size * factor) - 1) < STANDING else size * factor
     return Scan(
         mesh.name, vertices, faces, normals, table, dict(zip(names, skin, strict=True)), dict(zip(names, bone, strict=True)),
-        unit, float(size * factor), tuple(notices),
+        unit, float(tall), tuple(notices),
     )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ CANDIDATES = 40
 FACED = 0.7
 """Cosine between a vertex' normal and the direction to a point, from which the vertex' plane is the skin there."""
 CLOSE_M = 0.02
-"""Nearer than that a plane that faces the point says whether it is inside."""
+"""Nearer than that to a vertex the skin is taken for flat, and a plane that faces the point says whether it is inside."""
+TOUCHING_M = 0.005
+"""That near to the plane a point may be on either side of it."""
 FACING = 0.4
 """Cosine between a vertex' normal and the direction from its bone, at least."""
 _ASKEW = np.linalg.qr(np.array([[0.83, 0.29, 0.47], [-0.31, 0.91, 0.17], [-0.41, -0.23, 0.88]]))[0]
@@ -80,8 +82,9 @@ class Skin:
         normal = self.normals[nearest]
         plane = -np.einsum("pi,pi->p", away, normal)
         faced = np.abs(plane) > FACED * distance
-        inside = np.where(faced & (distance < CLOSE_M), plane > 0, inside)
-        flat = faced & ((plane > 0) == inside) | (distance < 1e-6)
+        close = distance < CLOSE_M
+        inside = np.where(faced & close, plane > 0, inside)
+        flat = (faced | close) & ((plane > 0) == inside) | close & (np.abs(plane) < TOUCHING_M)
         sign = np.where(inside, 1.0, -1.0)
         depth = np.where(flat, plane, sign * distance)
         direction = np.where(flat[:, None], normal, -sign[:, None] * away / distance[:, None])

@@ -17,13 +17,14 @@ MAY_IMPORT = {
     "core": set(),
     "config": {"core.errors"},
     "stream": {"core", "config"},
+    "offline": {"core", "config", "stream"},
     "formats": {"core", "config"},
     "sim": {"core.types", "core.errors", "core.camera", "core.body", "core.keypoint_set", "formats", "config"},
     "surface": {"core", "formats", "config"},
-    "report": {"core", "formats", "config"},
+    "report": {"core", "formats", "config", "surface"},
     "ros": {"core", "config", "stream", "formats", "report", "sim"},
     "nodes": {"core", "config", "stream", "formats", "report", "sim", "ros"},
-    "cli": {"core", "config", "stream", "formats", "report", "sim", "surface"},
+    "cli": {"core", "config", "stream", "offline", "formats", "report", "sim", "surface"},
 }
 PURE = {"jax", "jaxlib", "numpy", "scipy", "mujoco", "optax", "cv2"}
 PURE_STANDARD = set(
