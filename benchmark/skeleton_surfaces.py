@@ -2,8 +2,8 @@
 
     python benchmark/skeleton_surfaces.py [--people 20] [--poses 5] [--seed 0] [-o figures.json]
 
-Every mesh is fitted by itself, then each person's meshes together as one body. Errors are against MuJoCo C on the true body, which differs from the fitted one in
-more than the fit's parameters: all axes of pelvis, trunk and head, hands, displaced joints (2 mm per axis), thickness of the flesh.
+Every mesh is fitted by itself, then each person's meshes together as one body. Errors are against MuJoCo C on the true body, which differs from the fitted
+one in more than the fit's parameters: all axes of pelvis, trunk and head, hands, displaced joints (2 mm per axis), thickness of the flesh.
 """
 
 from __future__ import annotations
@@ -93,13 +93,18 @@ class _Errors:
         error, lengths = np.array(self.centres_mm), 100 * np.array(self.lengths)
         limbs = [names.index(name) for name in LIMBS]
         percent = np.abs(lengths)
+        here = error[:, limbs]
         return {
             "meshes": len(error),
-            "joint_centres_mm": {"median": float(np.median(error[:, limbs])), "p95": float(np.percentile(error[:, limbs], 95)), "max": float(error[:, limbs].max())},
+            "joint_centres_mm": {"median": float(np.median(here)), "p95": float(np.percentile(here, 95)), "max": float(here.max())},
             "all_points_median_mm": float(np.median(error)),
             "median_mm": {name: float(np.median(error[:, k])) for k, name in enumerate(names)},
-            "error_per_std": float(np.sqrt(np.mean(error[:, limbs] ** 2 / 3 / np.array(self.std_mm)[:, limbs] ** 2))),
-            "segment_lengths_percent": {"median": float(np.median(percent)), "p95": float(np.percentile(percent, 95)), "within_3": float(100 * np.mean(percent <= 3))},
+            "error_per_std": float(np.sqrt(np.mean(here**2 / 3 / np.array(self.std_mm)[:, limbs] ** 2))),
+            "segment_lengths_percent": {
+                "median": float(np.median(percent)),
+                "p95": float(np.percentile(percent, 95)),
+                "within_3": float(100 * np.mean(percent <= 3)),
+            },
             "segments": {
                 name: {"median": float(np.median(percent[:, k])), "p95": float(np.percentile(percent[:, k], 95)), "bias": float(np.mean(lengths[:, k]))}
                 for k, name in enumerate(self.body.segments)

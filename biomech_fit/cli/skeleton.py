@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         mesh = read_mesh(path)
         table = table_for(len(mesh.vertices), own)
         if scans and table is not scans[0].table:
-            raise InputError(f"'{path}' has {len(mesh.vertices)} vertices, the first mesh {scans[0].table.vertex_count}; meshes of one person must be of one topology.")
+            raise InputError(f"'{path}' is of {table.title}, the first mesh of {scans[0].table.title}; meshes of one person must be of one topology.")
         scans.append(prepare(mesh, table, args.unit))
     make_folder(args.out)
     use_compilation_cache()

@@ -122,6 +122,14 @@ def _check_openings(mesh: Mesh, boundary: np.ndarray, label: str) -> None:
             raise InputError(f"{label} is open: a hole with {len(edges)} edges and {length:.3g} of length at ({where}); the body surface must be closed.")
 
 
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) outward unit normals of outward faces (F, 3), these weighted by their areas."""
+    a, b, c = vertices[faces].transpose(1, 0, 2)
+    face = np.cross(b - a, c - a)
+    out = np.stack([np.bincount(faces.ravel(), np.repeat(face[:, k], 3), len(vertices)) for k in range(3)], 1)
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+
 def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colour: tuple[int, int, int] = (230, 221, 196)) -> None:
     """Write a .ply (binary) or .obj; coloured as bone if not said otherwise."""
     mesh = trimesh.Trimesh(vertices, faces, process=False, vertex_colors=np.array([*colour, 255], np.uint8))

@@ -44,7 +44,9 @@ def skeleton_view(
     return figure
 
 
-def write_skeleton_pictures(folder: Path, skin: tuple[np.ndarray, np.ndarray], bones: tuple[np.ndarray, np.ndarray], landmarks: np.ndarray, axes: np.ndarray, name: str) -> None:
+def write_skeleton_pictures(
+    folder: Path, skin: tuple[np.ndarray, np.ndarray], bones: tuple[np.ndarray, np.ndarray], landmarks: np.ndarray, axes: np.ndarray, name: str
+) -> None:
     """front.png and side.png in `folder`."""
     with styled():
         for view in ("front", "side"):

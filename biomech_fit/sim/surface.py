@@ -1,7 +1,8 @@
 """Test bodies: closed surfaces of random people whose joint centres are known.
 
-A template skin is put round the neutral body's shapes once (their fields added as metaballs, the zero set by surface nets), with a vertex layout of its own. A person's
-surface is that template on the person's bones: linear blend skinning, thicker or thinner flesh, poses by MuJoCo C. No data of any other body model is used.
+A template skin is put round the neutral body's shapes once (their fields added as metaballs, the zero set by surface nets), with a vertex layout of its
+own. A person's surface is that template on the person's bones: linear blend skinning, thicker or thinner flesh, poses by MuJoCo C. No data of any other body
+model is used.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy.spatial import cKDTree
 from biomech_fit.core.body import BodyModel
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.landmark_table import Landmark, LandmarkTable
+from biomech_fit.formats.mesh import vertex_normals
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.surface_body import SurfaceBody, read_surface_body
 from biomech_fit.sim.subject import Subject, body_points, random_subject
@@ -169,16 +171,6 @@ def pose_surface(person: Person, qpos: np.ndarray) -> BodySurface:
     _cover(vertices, skin.parts, person.scale, data)
     centres = body_points(model, qpos[None], person.subject.joint_centre_body, person.subject.joint_centre_position)[0]
     return BodySurface(vertices, skin.faces, centres)
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) outward unit normals, the faces' weighted by their areas."""
-    a, b, c = vertices[faces].transpose(1, 0, 2)
-    face = np.cross(b - a, c - a)
-    out = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(out, faces[:, k], face)
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
 
 def _cover(vertices: np.ndarray, parts: SurfaceBody, scale: np.ndarray, data: mujoco.MjData) -> None:

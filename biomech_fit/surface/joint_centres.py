@@ -1,6 +1,6 @@
 """Joint centres from bony landmarks by published regressions and mid-points; where several exist, their spread is the uncertainty.
 
-Landmarks are bone positions (soft tissue subtracted), m. Regressions were made on lying or standing adults with a neutral pelvis; they move rigidly with their segment.
+Landmarks are bone positions (soft tissue subtracted), m. Regressions were made on lying or standing adults; they move rigidly with their segment.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.landmark_table import LandmarkTable
-from biomech_fit.formats.mesh import Mesh
+from biomech_fit.formats.mesh import Mesh, vertex_normals
 
 UNITS = {"m": 1.0, "mm": 0.001, "cm": 0.01, "in": 0.0254}
 """In metres. Inches are taken only where they are said: a small child in cm has a man's height in inches."""
@@ -99,14 +99,6 @@ def stature(points: dict[str, np.ndarray]) -> float:
     return (distance((points["PSIS_l"] + points["PSIS_r"]) / 2, points["C7"]) + legs) / CHAIN_PER_STATURE
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals, the faces' weighted by their areas."""
-    a, b, c = vertices[faces].transpose(1, 0, 2)
-    face = np.cross(b - a, c - a)
-    out = np.stack([np.bincount(faces.ravel(), np.repeat(face[:, k], 3), len(vertices)) for k in range(3)], 1)
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-
-
 def body_axes(points: dict[str, np.ndarray]) -> np.ndarray:
     """(3, 3) rows forward, left, up of the trunk, orthonormal."""
     left = points["ASIS_l"] - points["ASIS_r"]
@@ -131,7 +123,8 @@ def _unit(size: float, label: str) -> str:
     for unit in DETECTED_UNITS:
         if STATURE_M[0] <= size * UNITS[unit] <= STATURE_M[1]:
             return unit
-    raise InputError(f"{label} has a body of {size:.4g} units from head to foot, which is no person's height in {', '.join(DETECTED_UNITS)}; say its unit (--unit).")
+    known = ", ".join(DETECTED_UNITS)
+    raise InputError(f"{label} has a body of {size:.4g} units from head to foot, which is no person's height in {known}; say its unit (--unit).")
 
 
 def _check_body(points: dict[str, np.ndarray], size: float, label: str, table: LandmarkTable) -> None:
@@ -150,7 +143,7 @@ def _check_body(points: dict[str, np.ndarray], size: float, label: str, table: L
             f"{label} has the {table.vertex_count} vertices of {table.title}, but its landmarks do not form a body: its vertices are in another order."
         )
     if volume < 0:
-        raise InputError(f"{label} is mirrored: what {table.title} has on the left is on its right; mirror it back (negate one axis of its vertices).")
+        raise InputError(f"{label} is mirrored: what {table.title} has on the left is on its right; mirror it back (negate one axis of it).")
 
 
 def _volume(vertices: np.ndarray, faces: np.ndarray) -> float:

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from biomech_fit.core.body import BodyModel
 from biomech_fit.formats.mjcf import body_scale, mjcf_from_model, numbers, scaled_mj_model
 from biomech_fit.formats.surface_body import SurfaceBody
-from biomech_fit.surface.skeleton_fit import SkeletonFit, bone_points, scaled_radius
+from biomech_fit.surface.bones import bone_points, scaled_radius
+from biomech_fit.surface.skeleton_fit import SkeletonFit
 
 BONE_COLOUR = "0.90 0.87 0.77 1"
 LARGEST_MOVE_M = 0.03
@@ -122,7 +123,8 @@ class Skeleton:
 def posed_model(model: mujoco.MjModel, qpos: np.ndarray) -> mujoco.MjModel:
     """A copy whose rest pose is `qpos` (nq,), with the same motion for the same coordinates.
 
-    Hinges at their bodies' origins only. With R = R1 R2 R3 of a body's joints, turning joint 1 further by d is R exp(R3^T R2^T a1 d): its axis in the posed body.
+    Hinges at their bodies' origins only. With R = R1 R2 R3 of a body's joints, turning joint 1 further by d is R exp(R3^T R2^T a1 d): that is its axis in
+    the posed body.
     """
     out = copy.copy(model)
     out.qpos0[:] = qpos

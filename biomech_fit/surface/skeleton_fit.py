@@ -1,13 +1,12 @@
 """Our body scaled and posed inside one or more surfaces of a person: least squares over poses and one body, by our own kinematics.
 
-Residuals: bony landmarks and joint centres against their places on the body (robust), ranges of motion (hard), pose and size priors, and bones that are not deep
-enough under the skin. Frames of a sequence share the body; together they count as one look at it, because landmarks err alike in all of them.
+Residuals: bony landmarks and joint centres against their places on the body (robust), ranges of motion (hard), pose and size priors, and bones that are not
+deep enough under the skin. Frames of a sequence share the body; together they count as one look at it, because landmarks err alike in all of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.initial import rest_pose
 from biomech_fit.core.kinematics import Kinematics
 from biomech_fit.formats.surface_body import SurfaceBody
+from biomech_fit.surface.bones import bone_points, scaled_radius
 from biomech_fit.surface.joint_centres import JointCentre, joint_centres
 from biomech_fit.surface.scan import Scan
 from biomech_fit.surface.skin import Skin, label_vertices
@@ -42,28 +42,8 @@ INSIDE_STD_M = 0.008
 """Of a bone point that is not deep enough: neighbours say the same, and drawn bones are simpler than real ones."""
 INSIDE_MARGIN_M = 0.001
 """Asked for beyond a bone's least depth."""
-BONE_STEP_M = 0.015
-"""Between the points of a bone that are kept inside."""
 WORST_RMS_M = 0.06
 """Of the landmarks; a worse fit is no body."""
-
-
-@dataclass(frozen=True, eq=False)
-class BonePoints:
-    """Centres of spheres that fill the bones."""
-
-    body: np.ndarray
-    """(P,)"""
-    position: np.ndarray
-    """(P, 3) m, unscaled."""
-    radius: np.ndarray
-    """(P,) m, unscaled."""
-    depth: np.ndarray
-    """(P,) m."""
-    chain: np.ndarray
-    """(P,) number of the bone."""
-    corner: np.ndarray
-    """(P,) whether it is a point of the bone's chain, not one between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,23 +140,27 @@ class SkeletonFitter:
         found = [self._search(targets, f) for f in range(len(scans))]
         state = _State(np.concatenate([s.x for s in found]), np.concatenate([s.reference for s in found]), np.mean([s.scales for s in found], 0))
         state, _ = self._descend(state, targets, JOINT_STEPS, shared=True)
+        rms = self._landmark_rms(state, targets)
+        worst = int(np.argmax(rms))
+        if rms[worst] > WORST_RMS_M:
+            name, title = scans[worst].name, scans[worst].table.title
+            raise InputError(f"No body fits the landmarks of {name} ({1000 * rms[worst]:.0f} mm RMS): its vertices are in another order than {title}'s.")
         skins = self._skins(scans, state, targets.origin)
         for _ in range(INSIDE_ROUNDS):
             inside = self._bones_inside(skins, state, targets.origin)
             state, matrices = self._descend(state, replace(targets, skins=skins, inside=inside), INSIDE_STEPS, shared=True)
-        position, _, by_scale = self._world(state, slice(None))
-        off = np.where(targets.information > 0, np.linalg.norm(position[:, self._seen] - targets.points, axis=-1), np.nan)
-        rms = np.sqrt(np.nanmean(off**2, axis=1))
-        worst = int(np.argmax(rms))
-        if rms[worst] > WORST_RMS_M:
-            raise InputError(
-                f"No body fits the landmarks of {scans[worst].name} ({1000 * rms[worst]:.0f} mm RMS): its vertices are in another order than {scans[worst].table.title}'s."
-            )
+        rms = self._landmark_rms(state, targets)
         covariance, centre_std = self._uncertainty(state, matrices, estimated)
         return SkeletonFit(
             tuple(scans), state.scales[0], covariance, state.x[:, :3] + targets.origin, state.reference, state.x[:, 6:], tuple(estimated), centre_std, rms,
             skins,
         )  # fmt: skip
+
+    def _landmark_rms(self, state: _State, targets: _Targets) -> np.ndarray:
+        """(T,) m, of the landmarks and the joint centres made of them."""
+        position, _, _ = self._world(state, self._seen)
+        square = ((position - targets.points) ** 2).sum(-1)
+        return np.sqrt(np.nanmean(np.where(targets.information > 0, square, np.nan), axis=1))
 
     def _targets(self, scans: list[Scan], estimated: list[dict[str, JointCentre]]) -> _Targets:
         points, information = np.zeros((len(scans), len(self.names), 3)), np.zeros((len(scans), len(self.names)))
@@ -305,7 +289,7 @@ class SkeletonFitter:
 
     def _descend(self, state: _State, targets: _Targets, steps: int, shared: bool) -> tuple[_State, np.ndarray]:
         """Levenberg-Marquardt. `shared`: one body for all poses, else each has its own. Also the matrices of the end (T, N + S, N + S)."""
-        count, n = len(state.x), self.kinematics.n_coordinates
+        count = len(state.x)
         precision = self.body.scale_precision
         share = 1 / count if shared else 1.0
 
@@ -388,22 +372,6 @@ class SkeletonFitter:
             if own in estimated[0]:
                 std[k] = max(std[k], np.mean([e[own].spread_m for e in estimated]))
         return covariance, std
-
-
-def bone_points(parts: SurfaceBody) -> BonePoints:
-    """Spheres along the bones' chains."""
-    rows: list[tuple[int, np.ndarray, float, float, int, bool]] = []
-    for number, bone in enumerate(parts.bones):
-        rows.append((bone.body, bone.points[0], bone.radius, bone.depth, number, True))
-        for a, b in pairwise(bone.points):
-            steps = max(1, int(np.ceil(np.linalg.norm(b - a) / BONE_STEP_M)))
-            rows += [(bone.body, a + (b - a) * k / steps, bone.radius, bone.depth, number, k == steps) for k in range(1, steps + 1)]
-    return BonePoints(*map(np.array, zip(*rows, strict=True)))
-
-
-def scaled_radius(body: BodyModel, scales: np.ndarray) -> np.ndarray:
-    """(nbody,) factor by which bones get thicker: the cube root of the volume's."""
-    return np.cbrt(np.prod(1.0 + body.scale_matrix @ scales, axis=1))
 
 
 def rotation_matrices(vectors: np.ndarray) -> np.ndarray:

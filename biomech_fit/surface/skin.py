@@ -1,6 +1,7 @@
 """How deep a bone lies under the skin that covers it.
 
-Only the skin of the bone's own part of the body counts: where an arm touches the trunk, or a surface runs through itself, the nearest skin may be another part's.
+Only the skin of the bone's own part of the body counts: where an arm touches the trunk, or a surface runs through itself, the nearest skin may be another
+part's.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def landmarks() -> dict[str, np.ndarray]:
     for s, sign in (("r", 1), ("l", -1)):
         knee = BELL * (1, 1, sign) + (0, -400, 0)
         points |= {f"ASIS_{s}": (0, 0, sign * WIDTH / 2), f"PSIS_{s}": (-DEPTH, 0, sign * 45), f"acromion_{s}": (-50, 460, sign * 180)}
-        points |= {f"femoral_epicondyle_lateral_{s}": knee + (0, 0, sign * 45), f"femoral_epicondyle_medial_{s}": knee - (0, 0, sign * 45)}
-        points |= {f"malleolus_medial_{s}": knee + (0, -400, 0), f"malleolus_lateral_{s}": knee + (0, -400, sign * 60)}
+        points |= {f"femoral_epicondyle_lateral_{s}": np.add(knee, (0, 0, sign * 45)), f"femoral_epicondyle_medial_{s}": np.subtract(knee, (0, 0, sign * 45))}
+        points |= {f"malleolus_medial_{s}": np.add(knee, (0, -400, 0)), f"malleolus_lateral_{s}": np.add(knee, (0, -400, sign * 60))}
     return {name: np.array(point, float) / 1000 for name, point in points.items()}
 
 

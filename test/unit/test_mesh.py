@@ -113,7 +113,7 @@ def test_sizes_of_nobody() -> None:
 def test_mirrored_and_inside_out() -> None:
     surface = person_surfaces()[1][2]
     for faces in (surface.faces, surface.faces[:, ::-1]):
-        with pytest.raises(InputError, match="is mirrored: .* on the left is on its right"):
+        with pytest.raises(InputError, match=r"is mirrored: .* on the left is on its right"):
             prepare(Mesh("person", surface.vertices * (1, -1, 1), faces), template().table)
     scan = prepare(Mesh("person", surface.vertices, surface.faces[:, ::-1]), template().table)
     assert np.array_equal(scan.faces, surface.faces) and "pointed inwards" in scan.notices[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_the_truth_is_known_apart_from_the_fit() -> None:
 
 
 def test_several_meshes_share_one_body() -> None:
-    person, surfaces = person_surfaces()
+    surfaces = person_surfaces()[1]
     scans = [prepare(as_mesh(surfaces[k], f"pose_{k}"), template().table) for k in (0, 3)]
     fit = fitter().fit(scans)
     assert fit.scales.shape == (15,) and fit.angles.shape[0] == 2
@@ -108,7 +109,7 @@ def test_the_posed_model_moves_as_the_body_does() -> None:
     body, rng = template().body, np.random.default_rng(0)
     model = scaled_mj_model(body, rng.uniform(-0.1, 0.1, len(body.scale_names)))
     pose = random_poses(rng, 3)[2]
-    posed, a, b = posed_model(model, pose), mujoco.MjData(model), None
+    posed, a = posed_model(model, pose), mujoco.MjData(model)
     b = mujoco.MjData(posed)
     for q in (pose, pose + np.concatenate([np.zeros(7), rng.uniform(-0.3, 0.3, model.nq - 7)])):
         a.qpos[:], b.qpos[:] = q, q
@@ -188,8 +189,6 @@ def test_the_body_is_known_to_track(out: Path) -> None:
     ids=["count", "nan", "mirrored", "open", "branching", "doll"],
 )
 def test_bad_meshes_are_one_sentence_and_exit_code_2(change, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    import re
-
     surface = person_surfaces()[1][0]
     vertices, faces = change(surface.vertices.copy(), surface.faces)
     lines = [f"v {x} {y} {z}" for x, y, z in vertices] + [f"f {a} {b} {c}" for a, b, c in faces + 1]

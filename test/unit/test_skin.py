@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from biomech_fit.surface.scan import vertex_normals
+from biomech_fit.formats.mesh import vertex_normals
 from biomech_fit.surface.skin import Skin, closest_on_triangles, label_vertices
 
 
