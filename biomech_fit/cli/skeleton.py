@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     summary = write_skeleton_outputs(args.out, skeleton, sex=args.sex, wall_s=wall_s, version=version(), pictures=not args.no_pictures)
     for notice in summary["notices"]:
         print(notice, file=sys.stderr)
-    _say(args.out, summary)
+    _say(args.out, summary, "" if args.no_pictures else "pictures/, ")
     return 0
 
 
-def _say(out: Path, summary: dict[str, Any]) -> None:
+def _say(out: Path, summary: dict[str, Any], pictures: str) -> None:
     """A few lines on what was found."""
     first, lengths = summary["meshes"][0], summary["segment_lengths_m"]
     count = len(summary["meshes"])
@@ -75,4 +75,4 @@ def _say(out: Path, summary: dict[str, Any]) -> None:
     print(f"Thigh {lengths['thigh_r']:.3f} m, shank {lengths['shank_r']:.3f} m, hip centres {first['hip_distance_mm']['fitted']:.0f} mm apart.")
     outside = sorted({name for mesh in summary["meshes"] for name in mesh["bones_outside"]})
     print(f"Landmarks within {rms:.0f} mm RMS; {'bones outside the skin: ' + ', '.join(outside) if outside else 'all bones inside the skin'}.")
-    print(f"Written: {out} (subject.yaml, skeleton.xml, skeleton.ply, landmarks.csv, joint_centres.csv, pictures/, summary.json)")
+    print(f"Written: {out} (subject.yaml, skeleton.xml, skeleton.ply, landmarks.csv, joint_centres.csv, {pictures}summary.json)")
