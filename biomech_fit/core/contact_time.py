@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from math import sqrt
 
 from biomech_fit.core.foot_motion import FootSample
 
@@ -118,10 +117,14 @@ def event_time(
             weights.append(cue.weight)
     if not found:
         return None
-    t = float(np.average(found, weights=weights))
-    scatter = float(np.average((np.array(found) - t) ** 2, weights=weights)) if len(found) > 1 else (0.2 * ramp.length_s) ** 2
+    t = _mean(found, weights)
+    scatter = _mean([(x - t) ** 2 for x in found], weights) if len(found) > 1 else (0.2 * ramp.length_s) ** 2
     noise = _NOISE * samples[i].velocity_std * ramp.length_s / swing_speed
-    return t, float(np.sqrt((model.model_std * ramp.length_s) ** 2 + noise**2 + 0.5 * scatter))
+    return t, sqrt((model.model_std * ramp.length_s) ** 2 + noise**2 + 0.5 * scatter)
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(w * x for w, x in zip(weights, values, strict=True)) / sum(weights)
 
 
 def _crossing(samples: Sequence[FootSample], i: int, speed: Callable[[FootSample], float], level: float, rising: bool) -> float | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot
+from math import exp, hypot
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +41,8 @@ _UNSEEN_FACTOR = 2.0
 """A swing whose beginning was not seen had the usual greatest speed, but not more than this times what was seen; and it went further by as much."""
 _RIDE_S, _RIDE_M = 0.5, 0.04
 """So long after landing, and so low, a foot that goes back may ride on a belt."""
+_CALM = 1.0
+"""Evidence for the present state from which on no change of it is near."""
 _COARSE_STD_S = 0.04
 """Of an event without crossings."""
 
@@ -104,7 +109,14 @@ class FootGait:
         """0..1, probability of swing at the newest instant."""
         return self._model.swings
 
-    def update(self, t: float, heel: np.ndarray, toe: np.ndarray) -> list[RawEvent]:
+    @property
+    def settled(self) -> bool:
+        """Whether the newest instant bears out the state that was decided last, and no leaving is being waited for."""
+        if self.in_contact is None or (self.in_contact and self._left is not None):
+            return False
+        return self._model.newest > _CALM if self.in_contact else self._model.newest < -_CALM
+
+    def update(self, t: float, heel: Sequence[float], toe: Sequence[float]) -> list[RawEvent]:
         """Takes the next heel and toe (3,) m at t (s)."""
         newest = self._motion.newest
         if newest is not None and t - newest > self._s.max_gap_s:
@@ -280,10 +292,10 @@ class FootGait:
         if t - self._last_event[initial] < self._s.min_swing_s + self._s.min_stance_s:
             return None
         self._last_event[initial] = t
-        k = min(max(next((k for k in range(len(samples)) if samples[k].t >= t), len(samples) - 1), 1), len(samples) - 1)
+        k = min(max(bisect_left(samples, t, key=attrgetter("t")), 1), len(samples) - 1)
         a, b = samples[k - 1], samples[k]
         share = min(max((t - a.t) / (b.t - a.t), 0.0), 1.0)
         p = HEEL if initial else TOE
         position = [x + share * (y - x) for x, y in zip(a.position[3 * p : 3 * p + 3], b.position[3 * p : 3 * p + 3], strict=True)]
-        confidence = float(np.clip(np.exp(-0.5 * (max(0.0, std - 0.015) / 0.03) ** 2), 0.05, 1.0))
+        confidence = max(exp(-0.5 * (max(0.0, std - 0.015) / 0.03) ** 2), 0.05)
         return RawEvent(t, initial, np.array(position), std, confidence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
 
@@ -67,7 +68,7 @@ class FootMotion:
 
     def __init__(self, smoothing_s: float) -> None:
         self._shortest = self._half = smoothing_s / 2
-        self._kernels: dict[tuple[int, ...], tuple[np.ndarray, float, float]] = {}
+        self._kernels: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray, float, float]] = {}
         self._noise = _START_NOISE_M
         self.clear()
 
@@ -88,7 +89,7 @@ class FootMotion:
         """s, time of the last sample taken."""
         return self._times[-1] if self._times else None
 
-    def add(self, t: float, heel: np.ndarray, toe: np.ndarray) -> list[FootSample]:
+    def add(self, t: float, heel: Sequence[float], toe: Sequence[float]) -> list[FootSample]:
         """The instants whose smoothing length is now full."""
         if len(self._times) == _ROOM:
             keep = _ROOM // 4
@@ -96,7 +97,7 @@ class FootMotion:
             del self._times[: _ROOM - keep]
             self._next -= _ROOM - keep
         n = len(self._times)
-        self._data[n, :3], self._data[n, 3:] = heel, toe
+        self._data[n] = (*heel, *toe)
         self._times.append(t)
         if n:
             spacing = t - self._times[n - 1]
@@ -120,13 +121,11 @@ class FootMotion:
         low, high = bisect_left(times, t - self._half - 1e-4), bisect_right(times, t + self._half + 1e-4)
         while high - low < 3:
             low, high = max(low - 1, 0), min(high + 1, len(times))
-        kernel, gain, calm_gain = self._kernel(tuple([round((x - t) * 5000) for x in times[low:high]]))
-        fit = kernel @ self._data[low:high]
-        rows = fit.tolist()
-        position, fine, calm = rows[:3]
-        if self._next % _NOISE_EVERY == 0 and len(rows) > 3:
-            residuals = [abs(x) for row in rows[3:] for x in row]
-            self._noise += 0.02 * _NOISE_EVERY * (1.25 * sum(residuals) / len(residuals) - self._noise)
+        kernel, residual, gain, calm_gain = self._kernel(tuple([round((x - t) * 5000) for x in times[low:high]]))
+        near = self._data[low:high]
+        position, fine, calm = (kernel @ near).tolist()
+        if self._next % _NOISE_EVERY == 0 and len(residual):
+            self._noise += 0.02 * _NOISE_EVERY * (1.25 * float(np.abs(residual @ near).sum()) / (6 * len(residual)) - self._noise)
         w = self._calm_share
         velocity = [a + w * (b - a) for a, b in zip(fine, calm, strict=True)]
         return FootSample(t, position, velocity, calm, self._noise * (gain + w * (calm_gain - gain)), self._noise * calm_gain)
@@ -136,8 +135,8 @@ class FootMotion:
         """The noisier the points, the more the parabola counts."""
         return self._noise**2 / (self._noise**2 + _NOISY_M**2)
 
-    def _kernel(self, offsets: tuple[int, ...]) -> tuple[np.ndarray, float, float]:
-        """Weights of the samples at these offsets (in 0.2 ms) in position and velocities at 0, and in the standardised residuals; gains of the velocities."""
+    def _kernel(self, offsets: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """Weights of the samples at these offsets (in 0.2 ms) in position and velocities at 0; those in the standardised residuals; gains of the velocities."""
         if offsets not in self._kernels:
             if len(self._kernels) >= _KERNELS:
                 self._kernels.clear()
@@ -152,6 +151,6 @@ class FootMotion:
             projector = np.eye(len(x)) - basis @ inverse
             size = np.sqrt(np.maximum(projector.diagonal(), 0.0))
             kept = size > 0.3
-            kernel = np.concatenate([np.stack([inverse[0], inverse[1] / scale, calm / scale]), projector[kept] / size[kept, None]])
-            self._kernels[offsets] = kernel, float(np.linalg.norm(inverse[1]) / scale), float(np.linalg.norm(calm) / scale)
+            kernel, residual = np.stack([inverse[0], inverse[1] / scale, calm / scale]), projector[kept] / size[kept, None]
+            self._kernels[offsets] = kernel, residual, float(np.linalg.norm(inverse[1]) / scale), float(np.linalg.norm(calm) / scale)
         return self._kernels[offsets]

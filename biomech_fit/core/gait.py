@@ -24,8 +24,15 @@ HEEL_MARKS = ("{S}Heel", "{s}_heel", "{S}HEE")
 
 OFFLINE_LOOK_AHEAD_S = 0.3
 _USABLE = (Status.OK, Status.REINITIALISED)
+_MISSING = np.full((2, 3), np.nan)
 _PREDICTED_S = 0.1
 """A pose that is only predicted bridges this much, and no more: it does not know of a contact."""
+
+
+class Rows(Protocol):
+    """(n, 3) m, as an array or by row."""
+
+    def __getitem__(self, row: int, /) -> np.ndarray | Sequence[float]: ...
 
 
 class BodyPoints(Protocol):
@@ -36,19 +43,23 @@ class BodyPoints(Protocol):
     @property
     def status(self) -> Status: ...
     @property
-    def keypoints(self) -> np.ndarray: ...
+    def keypoints(self) -> Rows: ...
     @property
-    def joint_centres(self) -> np.ndarray: ...
+    def joint_centres(self) -> Rows: ...
+
+
+Points = np.ndarray | Sequence[Sequence[float]]
+"""(2, 3): left, right."""
 
 
 class FeetAt(NamedTuple):
     """Both feet at one instant: left, right."""
 
     stamp_ns: int
-    heels: np.ndarray
+    heels: Points
     """(2, 3) m, world; NaN = missing."""
-    toes: np.ndarray
-    marks: np.ndarray | None = None
+    toes: Points
+    marks: Points | None = None
     """(2, 3) m: the heels between which lengths are measured, where these are others than `heels`: what a marker, or a detector, shows. A body's own heel may
     lie centimetres beside it."""
 
@@ -129,12 +140,13 @@ class GaitDetector:
     def feet(self, pose: BodyPoints) -> FeetAt:
         """Heels and toes of a pose as `update` takes them; NaN where the pose is not to be used."""
         if not self._usable(pose):
-            return FeetAt(pose.stamp_ns, np.full((2, 3), np.nan), np.full((2, 3), np.nan))
-        p = np.array([pose.joint_centres[i] if in_centres else pose.keypoints[i] for in_centres, i in self._points], float)
+            return FeetAt(pose.stamp_ns, _MISSING, _MISSING)
+        p = [_floats(pose.joint_centres[i] if in_centres else pose.keypoints[i]) for in_centres, i in self._points]
+        heels, toes = p[:2], p[2:]
         if self._marks is None:
-            return FeetAt(pose.stamp_ns, p[:2], p[2:])
-        marks = np.asarray(pose.keypoints, float)[self._marks]
-        return FeetAt(pose.stamp_ns, p[:2], p[2:], np.where(np.isfinite(marks), marks, p[:2]))
+            return FeetAt(pose.stamp_ns, heels, toes)
+        marks = [_floats(pose.keypoints[i]) for i in self._marks]
+        return FeetAt(pose.stamp_ns, heels, toes, [mark if isfinite(sum(mark)) else heel for mark, heel in zip(marks, heels, strict=True)])
 
     def _usable(self, estimate: BodyPoints) -> bool:
         if estimate.status in _USABLE:
@@ -143,7 +155,7 @@ class GaitDetector:
         known = self._known_ns is not None and 0 <= estimate.stamp_ns - self._known_ns <= _PREDICTED_S * 1e9
         return estimate.status == Status.PREDICTED and known
 
-    def update_points(self, stamp_ns: int, heels: np.ndarray, toes: np.ndarray, marks: np.ndarray | None = None) -> list[GaitEvent]:
+    def update_points(self, stamp_ns: int, heels: Points, toes: Points, marks: Points | None = None) -> list[GaitEvent]:
         """The same from bare points.
 
         Args:
@@ -160,25 +172,26 @@ class GaitDetector:
             self._epoch_ns = stamp_ns
         self._last_ns = stamp_ns
         t = (stamp_ns - self._epoch_ns) * 1e-9
+        heels, toes = _rows(heels), _rows(toes)
         if self._tracker is not None:
-            self._tracker.observe(stamp_ns, heels if marks is None else marks, toes)
+            self._tracker.observe(stamp_ns, heels if marks is None else _rows(marks), toes)
         raw = []
         for side, foot in self._feet.items():
             heel, toe = heels[side], toes[side]
-            if isfinite(sum(heel.tolist()) + sum(toe.tolist())):
+            if isfinite(sum(heel) + sum(toe)):
                 if self._turn is not None:
-                    heel, toe = self._turn @ heel, self._turn @ toe
+                    heel, toe = (self._turn @ heel).tolist(), (self._turn @ toe).tolist()
                 raw += [(side, event) for event in foot.update(t, heel, toe)]
         return self._publish(raw, stamp_ns)
 
-    def detect(self, frames: Iterable[tuple[int, np.ndarray, np.ndarray]]) -> list[GaitEvent]:
+    def detect(self, frames: Iterable[FeetAt]) -> list[GaitEvent]:
         """The offline pass over a whole recording; forgets what was before, and `steps` then has all its steps.
 
         The same detector, run twice: the first pass finds the floor's velocity, the speeds and ramps of the person's swings; the second knows them from the
         start and decides every instant with `OFFLINE_LOOK_AHEAD_S` of what follows, so that a swing's greatest speed is seen before its beginning is timed.
 
         Args:
-            frames: stamp (ns), heels and toes, as for `update_points`, in order of time.
+            frames: in order of time.
         """
         frames = list(frames)
         self.reset()
@@ -219,6 +232,11 @@ class GaitDetector:
         """Whether the left and the right foot are on the floor; None = unknown."""
         return self._feet[Side.LEFT].in_contact, self._feet[Side.RIGHT].in_contact
 
+    @property
+    def settled(self) -> bool:
+        """Whether both feet are as they were: then nothing is lost where the next poses wait for half of `look_ahead_s`."""
+        return all(foot.settled for foot in self._feet.values())
+
     def _publish(self, raw: list[tuple[Side, RawEvent]], now_ns: int) -> list[GaitEvent]:
         events = sorted((self._event(side, event, now_ns) for side, event in raw), key=lambda e: e.stamp_ns)
         if self._tracker is not None:
@@ -238,6 +256,15 @@ class GaitDetector:
             confidence=raw.confidence,
             detection_delay_s=(now_ns - stamp_ns) * 1e-9,
         )
+
+
+def _floats(row: np.ndarray | Sequence[float]) -> Sequence[float]:
+    """As plain floats: arithmetic on these is cheaper than on elements of arrays."""
+    return row.tolist() if isinstance(row, np.ndarray) else row
+
+
+def _rows(points: Points) -> Sequence[Sequence[float]]:
+    return points.tolist() if isinstance(points, np.ndarray) else points
 
 
 def _to_z_up(up: np.ndarray) -> np.ndarray | None:

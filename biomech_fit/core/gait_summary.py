@@ -67,7 +67,7 @@ def summarise_steps(steps: Iterable[StepParameters], settings: SummarySettings, 
     sides = [[s for s in late if s.side == side] for side in (Side.LEFT, Side.RIGHT)]
     if not everything:
         sides = [of_side[-settings.strides :] for of_side in sides]
-    means, sds = (np.array([[statistic(_values(of_side, name)) for name in PARAMETERS] for of_side in sides]) for statistic in (_mean, _sd))
+    means, sds = (np.stack(rows) for rows in zip(*map(_mean_and_sd, sides), strict=True))
     both_mean, both_sd = _pooled(means), np.sqrt(_pooled(sds**2))
     with np.errstate(divide="ignore", invalid="ignore"):
         symmetry = (means[0] - means[1]) / (0.5 * (means[0] + means[1]))
@@ -81,17 +81,15 @@ def summarise_steps(steps: Iterable[StepParameters], settings: SummarySettings, 
     )
 
 
-def _values(steps: Sequence[StepParameters], name: str) -> np.ndarray:
-    values = np.array([getattr(s, name) for s in steps], float)
-    return values[np.isfinite(values)]
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else np.nan
-
-
-def _sd(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if values.size > 1 else np.nan
+def _mean_and_sd(steps: Sequence[StepParameters]) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) each, of the values that are known; NaN where there are none, and for the deviation where there is only one."""
+    values = np.array([[getattr(s, name) for name in PARAMETERS] for s in steps], float).reshape(-1, len(PARAMETERS))
+    known = np.isfinite(values)
+    count = known.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(known, values, 0.0).sum(0) / count
+        square = np.where(known, values - mean, 0.0) ** 2
+        return mean, np.sqrt(np.where(count > 1, square.sum(0) / (count - 1), np.nan))
 
 
 def _pooled(of_sides: np.ndarray) -> np.ndarray:

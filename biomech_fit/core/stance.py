@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import hypot, isfinite
 
 import numpy as np
 
@@ -13,6 +14,12 @@ FLAT_FROM_S, FLAT_TO_S = 0.1, 0.3
 FEWEST = 4
 """Samples of which a speed or a scatter is taken."""
 MAD_TO_STD = 1.4826
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """The median over the first axis of values without NaN: `np.median` takes twenty times as long for so few."""
+    ordered = np.sort(values, axis=0)
+    return 0.5 * (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2])
 
 
 def horizontal_plane(up: Sequence[float]) -> np.ndarray:
@@ -34,12 +41,12 @@ class FootTrack:
 
     def __init__(self, plane: np.ndarray, memory_s: float) -> None:
         self._plane, self._memory_ns = plane, round(memory_s * 1e9)
-        self._samples: deque[tuple[int, np.ndarray, np.ndarray]] = deque()
+        self._samples: deque[tuple[int, Sequence[float]]] = deque()
 
-    def add(self, stamp_ns: int, heel: np.ndarray, toe: np.ndarray) -> None:
+    def add(self, stamp_ns: int, heel: Sequence[float], toe: Sequence[float]) -> None:
         """Takes a sample, (3,) m each; one without a heel is left out."""
-        if np.isfinite(heel).all():
-            self._samples.append((stamp_ns, self._plane @ heel, self._plane @ (toe - heel)))
+        if isfinite(sum(heel)):
+            self._samples.append((stamp_ns, (*heel, *toe)))
         while self._samples and self._samples[0][0] < stamp_ns - self._memory_ns:
             self._samples.popleft()
 
@@ -47,7 +54,8 @@ class FootTrack:
         """What was seen of the foot between two instants (None = until now)."""
         mine = [s for s in self._samples if s[0] >= start_ns and (end_ns is None or s[0] <= end_ns)]
         time_s = np.array([(s[0] - start_ns) * 1e-9 for s in mine])
-        return Stance(time_s, np.array([s[1] for s in mine]).reshape(-1, 2), np.array([s[2] for s in mine]).reshape(-1, 2))
+        points = np.array([s[1] for s in mine]).reshape(-1, 6)
+        return Stance(time_s, points[:, :3] @ self._plane.T, (points[:, 3:] - points[:, :3]) @ self._plane.T)
 
 
 class Stance:
@@ -76,7 +84,7 @@ class Stance:
 
     def pointing(self) -> np.ndarray | None:
         """(2,) m from heel to toe in the median; None where no toe was seen."""
-        return np.median(self._pointing, axis=0) if len(self._pointing) else None
+        return median(self._pointing) if len(self._pointing) else None
 
     def place(self, velocity: np.ndarray) -> np.ndarray:
         """(2,) m: the median place of the heel over the stance on a floor of this velocity (2,), as it was at the contact.
@@ -90,16 +98,17 @@ class Stance:
         if len(self) < FEWEST:
             return np.nan
         along = (self._heels - self._time_s[:, None] * velocity) @ axis
-        return float(MAD_TO_STD * np.median(np.abs(along - np.median(along))))
+        return float(MAD_TO_STD * median(np.abs(along - median(along))))
 
 
 def _geometric_median(points: np.ndarray) -> np.ndarray:
     """(2,) point of the least summed distance to (n, 2) points (Weiszfeld's iteration from the median of each axis)."""
-    centre = np.median(points, axis=0)
+    centre = median(points)
     for _ in range(30):
-        weight = 1.0 / np.maximum(np.linalg.norm(points - centre, axis=1), 1e-6)
+        away = points - centre
+        weight = 1.0 / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-6)
         moved = weight @ points / weight.sum()
-        if np.linalg.norm(moved - centre) < 1e-6:
+        if hypot(*(moved - centre).tolist()) < 1e-6:
             return moved
         centre = moved
     return centre

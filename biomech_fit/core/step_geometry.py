@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biomech_fit.core.stance import Stance
+from biomech_fit.core.stance import Stance, median
 from biomech_fit.core.types import Side
 
 SHORTEST_LINE_M = 0.1
@@ -70,7 +70,7 @@ class Belt:
         if not _is_belt(seen):
             return _STILL
         mine = [v for _, v in self._seen[side]]
-        return np.median(mine if mine else seen[0], axis=0)
+        return median(np.array(mine) if mine else seen[0])
 
 
 def _is_belt(seen: list[np.ndarray]) -> bool:
@@ -78,12 +78,12 @@ def _is_belt(seen: list[np.ndarray]) -> bool:
     rolls does not do it alike; slow belts need more stances."""
     if not seen:
         return False
-    middles = [np.median(v, axis=0) for v in seen]
+    middles = [median(v) for v in seen]
     speed = min(float(np.linalg.norm(m)) for m in middles)
     if speed < SLOWEST_BELT_M_S or (speed < SLOW_BELT_M_S and sum(map(len, seen)) < SLOW_BELT_STANCES) or middles[0] @ middles[-1] < 0:
         return False
     shares = [np.linalg.norm(v - m, axis=1) / np.linalg.norm(m) for v, m in zip(seen, middles, strict=True)]
-    return float(np.median(np.concatenate(shares))) <= ALIKE
+    return float(median(np.concatenate(shares))) <= ALIKE
 
 
 def step_lengths(here: Foothold, there: Foothold, before: Foothold | None, belt: Belt) -> dict[str, float]:

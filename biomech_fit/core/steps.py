@@ -101,8 +101,8 @@ class StepTracker:
         self._now_ns: int | None = None
         self._walk_index = 0
 
-    def observe(self, stamp_ns: int, heels: np.ndarray, toes: np.ndarray) -> None:
-        """Takes the feet at one instant, (2, 3) m: left, right; NaN = missing. Without any, the places of the contacts themselves are used."""
+    def observe(self, stamp_ns: int, heels: Sequence[Sequence[float]], toes: Sequence[Sequence[float]]) -> None:
+        """Takes the feet at one instant, (2, 3) m each: left, right; NaN = missing. Without any, the places of the contacts themselves are used."""
         self._now_ns = stamp_ns
         for side, foot in self._feet.items():
             foot.add(stamp_ns, heels[side], toes[side])
@@ -224,7 +224,7 @@ def steps_of_recording(
     tracker = StepTracker(up, settle_s=STANDING_S, belt=belt)
     waiting = deque(sorted(events, key=lambda e: e.stamp_ns))
     steps = []
-    for stamp_ns, heel, toe in zip(stamps_ns, heels, toes, strict=True):
+    for stamp_ns, heel, toe in zip(stamps_ns, heels.tolist(), toes.tolist(), strict=True):
         tracker.observe(int(stamp_ns), heel, toe)
         due = []
         while waiting and waiting[0].stamp_ns <= stamp_ns:

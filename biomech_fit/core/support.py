@@ -62,6 +62,11 @@ class SupportModel:
         """0..1, probability of swing at the newest instant."""
         return 1.0 / (1.0 + exp(self._filtered[-1])) if self._filtered else 0.0
 
+    @property
+    def newest(self) -> float:
+        """Evidence of the newest instant; 0 without any."""
+        return self._evidence[-1] if self._evidence else 0.0
+
     def clear(self) -> None:
         """Starts anew with even odds."""
         for values in (self._times, self._evidence, self._filtered, self._rates):
@@ -95,7 +100,8 @@ class SupportModel:
     def posterior(self, i: int) -> float:
         """Log-odds of support at instant i, given what followed it within `_HORIZON_S`; where it is certain and what follows agrees, a bound nearer to zero."""
         end = bisect_right(self._times, self._times[i] + _HORIZON_S, lo=i)
-        if abs(self._filtered[i]) > _CERTAIN and all((x > 0) == (self._filtered[i] > 0) for x in self._evidence[i + 1 : end]):
+        sign = 1.0 if self._filtered[i] > 0 else -1.0
+        if abs(self._filtered[i]) > _CERTAIN and min([sign * x for x in self._evidence[i + 1 : end]], default=1.0) > 0:
             return self._filtered[i]  # what follows says the same
         back = 0.0
         for k in range(end - 1, i, -1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -38,6 +39,8 @@ def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
         node = make()
         executor = make_executor()
         executor.add_node(node)
+        gc.collect()
+        gc.freeze()  # what has been imported stays: no collection looks through it
         while rclpy.ok() and not getattr(node, "finished", False):
             executor.spin_once(timeout_sec=0.2)
     except InputError as error:

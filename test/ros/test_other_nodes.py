@@ -17,11 +17,12 @@ from biomech_fit import msg as bf
 from biomech_fit.config.fit import GaitConfig
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.gait import GaitSettings
-from biomech_fit.nodes.gait import Feet, GaitNode
+from biomech_fit.nodes.gait import GaitNode
 from biomech_fit.nodes.simulator import SimulatorNode
 from biomech_fit.ros import qos
-from biomech_fit.ros.body_points import stamp_of_serialized
+from biomech_fit.ros.cdr import stamp_of_serialized
 from biomech_fit.ros.convert import time_msg, time_ns
+from biomech_fit.ros.feet import Feet
 
 NAMES = ["LHeel", "RHeel", "LBigToe", "RBigToe"]
 
@@ -88,13 +89,27 @@ def test_gait_node_finds_steps():
         assert node.diagnostics.count("body state") == 1
 
 
-def test_gait_node_reads_the_stamp_of_a_raw_message_and_leaves_out_what_is_too_near():
-    state = walking_state(1.25)
-    assert stamp_of_serialized(serialize_message(state)) == time_ns(state.header.stamp) == 101_250_000_000
-    feet = Feet(GaitSettings, with_steps=False)
-    used = [ms for ms in range(0, 100, 10) if feet.wants(10**9 + ms * 10**6)]
-    assert used == [0, 20, 40, 60, 80] and feet.wants(5 * 10**8), "the clock went back"
-    assert [ms for ms in range(0, 85, 17) if feet.wants(2 * 10**9 + ms * 10**6)] == [0, 17, 34, 51, 68], "60 Hz are not thinned"
+def used_ms(feet: Feet, stamps_ms: list[int]) -> list[list[int]]:
+    """Stamps of what is due with each message."""
+    state, due = walking_state(0.0), []
+    for ms in stamps_ms:
+        state.header.stamp = time_msg(10**9 + ms * 10**6)
+        due.append([stamp_of_serialized(m) // 10**6 - 1000 for m in feet.due(serialize_message(state))])
+    return due
+
+
+def test_states_that_are_too_near_are_left_out():
+    feet = Feet(GaitSettings, with_steps=False, calm_s=0.0, always_s=0.0)
+    assert list(itertools.chain(*used_ms(feet, list(range(0, 100, 10))))) == [0, 20, 40, 60, 80]
+    assert used_ms(feet, [50]) == [[50]], "the clock went back"
+    assert list(itertools.chain(*used_ms(feet, list(range(2000, 2085, 17))))) == [2000, 2017, 2034, 2051, 2068], "60 Hz are not thinned"
+
+
+def test_states_wait_only_so_long_and_only_in_order():
+    feet = Feet(GaitSettings, with_steps=False, calm_s=0.1, always_s=0.1)
+    assert used_ms(feet, [0, 30, 60, 90, 120, 150]) == [[], [], [], [], [0, 30, 60, 90, 120], []]
+    assert used_ms(feet, [-50]) == [[150, -50]], "the clock went back: nothing waits for the past"
+    assert used_ms(feet, [1000, 1005]) == [[], []] and [stamp_of_serialized(m) for m in feet.rest()] == [2 * 10**9] and not feet.rest()
 
 
 WHEN_ASKED_TWICE = {"min_subscribers": 2, "start_delay_s": 0.0}
