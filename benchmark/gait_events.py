@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import ours
 from gait_methods import METHODS
 from gait_scores import LENGTHS, Errors, add_errors, step_errors, true_steps
 from gait_walks import Walk, on_plates, overground, treadmill
-from recordings import CONDITIONS, MARGIN_S, RATE_HZ, make_session
+from recordings import CONDITIONS, MARGIN_S, RATE_HZ, Recording, make_session
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.config.load import from_mapping
@@ -42,6 +42,7 @@ KEYPOINT_SET = "halpe_26"
 FEET = ("LHeel", "RHeel", "LToe", "RToe")
 FIRST_S = 0.05
 OURS = {"ours, causal": causal_gait, "ours, offline": offline_gait}
+TRUTHS = {"markers": "heel markers", "aims": "where the simulated detectors aim"}
 NAMES = {EventType.INITIAL_CONTACT: "initial contact", EventType.FINAL_CONTACT: "final contact"}
 
 
@@ -54,20 +55,23 @@ class Result:
     events: dict[EventType, Errors] = field(default_factory=dict)
     all_labelled: bool = True
     """Whether every contact of the walks has a label."""
-    lengths: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in LENGTHS})
+    lengths: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {truth: {name: [] for name in LENGTHS} for truth in TRUTHS})
 
-    def add(self, walk: Walk, events: list[GaitEvent], steps: list[StepParameters], begin_s: float) -> None:
-        """One walk, seen from `begin_s` on."""
+    def add(self, walk: Walk, events: list[GaitEvent], begin_s: float) -> None:
+        """Events of one walk, seen from `begin_s` on."""
         add_errors(self.events, walk, events, begin_s + FIRST_S, self.all_labelled)
-        if self.all_labelled:
-            for name, errors in step_errors(steps, true_steps(walk)).items():
-                self.lengths[name] += errors
+
+    def add_steps(self, steps: list[StepParameters], **truths: list[StepParameters]) -> None:
+        """Steps of one walk, against true ones (`TRUTHS`)."""
+        for truth, true in truths.items():
+            for name, errors in step_errors(steps, true).items():
+                self.lengths[truth][name] += errors
 
     def figures(self) -> dict[str, Any]:
-        lengths = {}
-        for name, errors in self.lengths.items():
-            if errors:
-                lengths[name] = {"count": len(errors), "median_absolute_mm": float(np.median(np.abs(errors))), "bias_mm": float(np.mean(errors))}
+        lengths = {
+            truth: {n: {"count": len(e), "median_absolute_mm": float(np.median(np.abs(e))), "bias_mm": float(np.mean(e))} for n, e in of.items() if e}
+            for truth, of in self.lengths.items()
+        }
         return {"data": self.data, "method": self.method, **{NAMES[kind]: self.events.get(kind, Errors()).figures() for kind in EventType}, "steps": lengths}
 
 
@@ -77,12 +81,15 @@ def from_markers(data: str, walks: list[Walk], all_labelled: bool = True) -> Ite
         result = Result(data, method, all_labelled=all_labelled)
         for walk in walks:
             frames = [FeetAt(int(s), h, t) for s, h, t in zip(walk.stamps_ns, walk.heels, walk.toes, strict=True)]
-            result.add(walk, *run(GaitDetector(FEET), frames), walk.time_s[0])
+            events, steps = run(GaitDetector(FEET), frames)
+            result.add(walk, events, walk.time_s[0])
+            if all_labelled:
+                result.add_steps(steps, markers=true_steps(walk))
         yield result
     for method, find in METHODS.items():
         result = Result(data, method, all_labelled=all_labelled)
         for walk in walks:
-            result.add(walk, find(walk), [], walk.time_s[0])
+            result.add(walk, find(walk), walk.time_s[0])
         yield result
 
 
@@ -93,6 +100,7 @@ def through_cameras(walks: list[Walk], seeds: int) -> Iterator[Result]:
     config = from_mapping({"stream.frame_rate_hz": RATE_HZ}, FitConfig())
     data = "ring of 8 cameras"
     live, late, offline = (Result(data, name) for name in ("ours, body_state", "ours, body_state_smoothed", "ours, offline"))
+    aim = Result(data, "the detectors' aims themselves")
     methods = {name: Result(data, name) for name in METHODS}
     hips = [body.joint_centre_names.index(side + "Hip") for side in "LR"]
     for seed in range(seeds):
@@ -103,12 +111,19 @@ def through_cameras(walks: list[Walk], seeds: int) -> Iterator[Result]:
             causal, smoothed = ([_shifted(e, shift_ns) for r in results if (e := getattr(r, name)) is not None] for name in ("causal", "smoothed"))
             detector = GaitDetector(keypoint_set.names, body.joint_centre_names)
             begin_s = causal[0].stamp_ns * 1e-9
-            live.add(walk, *causal_gait(detector, [detector.feet(e) for e in causal]), begin_s)
+            truths = {"markers": true_steps(walk), "aims": true_steps(_aimed(walk, session.walk, keypoint_set.names, shift_ns))}
+            aim.add_steps(truths["aims"], markers=truths["markers"])
+            events, steps = causal_gait(detector, [detector.feet(e) for e in causal])
+            live.add(walk, events, begin_s)
+            live.add_steps(steps, **truths)
             frames = [detector.feet(e) for e in smoothed]
             events, steps = causal_gait(detector, frames)
             lag_s = config.window.lag_s
-            late.add(walk, [replace(e, detection_delay_s=e.detection_delay_s + lag_s) for e in events], steps, begin_s)
-            offline.add(walk, *offline_gait(detector, frames), begin_s)
+            late.add(walk, [replace(e, detection_delay_s=e.detection_delay_s + lag_s) for e in events], begin_s)
+            late.add_steps(steps, **truths)
+            events, steps = offline_gait(detector, frames)
+            offline.add(walk, events, begin_s)
+            offline.add_steps(steps, **truths)
             seen = Walk(
                 walk.name,
                 np.array([f.stamp_ns for f in frames]) * 1e-9,
@@ -118,9 +133,15 @@ def through_cameras(walks: list[Walk], seeds: int) -> Iterator[Result]:
                 walk.labels,
             )
             for name, find in METHODS.items():
-                methods[name].add(walk, find(seen), [], begin_s)
+                methods[name].add(walk, find(seen), begin_s)
             print(f"seed {seed}, {walk.name}: done", file=sys.stderr, flush=True)
-    yield from (live, late, offline, *methods.values())
+    yield from (live, late, offline, aim, *methods.values())
+
+
+def _aimed(walk: Walk, recording: Recording, names: Sequence[str], shift_ns: int) -> Walk:
+    """The walk with the heels and toes at which the simulated detectors aim: they are up to two centimetres beside the markers, as real detectors' are."""
+    heels, toes = (recording.points[:, [list(names).index(side + point) for side in "LR"]] for point in ("Heel", "BigToe"))
+    return replace(walk, time_s=(recording.stamp_ns + shift_ns) * 1e-9, heels=heels, toes=toes)
 
 
 def _shifted(estimate: Any, by_ns: int) -> Any:
@@ -134,6 +155,8 @@ def table(results: list[Result]) -> str:
     for result in results:
         for kind in EventType:
             f = result.events.get(kind, Errors()).figures()
+            if not result.events:
+                continue
             if not f["count"]:
                 rows.append(f"| {result.data} | {result.method} | {NAMES[kind]} | 0 | | | | {f['missed']} | {f['false']} | | | |")
                 continue
@@ -145,11 +168,12 @@ def table(results: list[Result]) -> str:
                 f"| {result.data} | {result.method} | {NAMES[kind]} | {f['count']} | {f['bias_ms']:+.1f} | {f['sd_ms']:.1f} | {f['median_absolute_ms']:.1f} | "
                 f"{f['missed']} | {f['false']} | {delay} | {inside} | {left_out} |"
             )
-    rows += ["", "| input | method | step length | stride length | step width (median absolute error, mm; n) |", "|---|---|---|---|---|"]
+    rows += ["", "| input | method | against | step length | stride length | step width (median absolute error, mm; n) |", "|---|---|---|---|---|---|"]
     for result in results:
-        if any(result.lengths.values()):
-            cells = [f"{np.median(np.abs(e)):.1f} ({len(e)})" if e else "" for e in result.lengths.values()]
-            rows.append(f"| {result.data} | {result.method} | {' | '.join(cells)} |")
+        for truth, lengths in result.lengths.items():
+            if any(lengths.values()):
+                cells = [f"{np.median(np.abs(e)):.1f} ({len(e)})" if e else "" for e in lengths.values()]
+                rows.append(f"| {result.data} | {result.method} | {TRUTHS[truth]} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
