@@ -32,7 +32,7 @@ STARTS = {
     "knee_angle": (0.1, 0.1, 0.1, 1.4, 1.2, 0.2, 1.2, 0.8),
 }
 """rad: where arms and legs start from; each limb takes the start that ends best."""
-LIMBS = {"r": ("femur_r", "humerus_r"), "l": ("femur_l", "humerus_l")}
+LIMBS = ("femur_r", "humerus_r", "femur_l", "humerus_l")
 SEARCH_STEPS, JOINT_STEPS, INSIDE_STEPS, INSIDE_ROUNDS = 12, 12, 8, 2
 POSE_PRIOR_SHARE = 0.25
 """Of the model's pose prior: a scan is of any pose."""
@@ -87,9 +87,6 @@ class _State:
     """(T, 3, 3)"""
     scales: np.ndarray
     """(T, S)"""
-
-    def copy(self) -> _State:
-        return _State(self.x.copy(), self.reference.copy(), self.scales.copy())
 
 
 @dataclass(frozen=True)
@@ -190,13 +187,12 @@ class SkeletonFitter:
         cost = same.information * ((position[:, self._seen] - same.points) ** 2).sum(-1)
         best = int(np.argmin(cost.sum(1)))
         state = _State(ends.x[best : best + 1].copy(), ends.reference[best : best + 1], ends.scales[best : best + 1])
-        for roots in LIMBS.values():
-            for root in roots:
-                b = self.body.mj_model.body(root).id
-                on_limb = self.kinematics.ancestors[self._body_of[self._seen], b] > 0
-                limb_best = int(np.argmin(cost[:, on_limb].sum(1)))
-                moved = np.flatnonzero(self.kinematics.ancestors[self.body.mj_model.dof_bodyid, b] > 0)
-                state.x[0, moved] = ends.x[limb_best, moved]
+        for root in LIMBS:
+            b = self.body.mj_model.body(root).id
+            on_limb = self.kinematics.ancestors[self._body_of[self._seen], b] > 0
+            limb_best = int(np.argmin(cost[:, on_limb].sum(1)))
+            moved = np.flatnonzero(self.kinematics.ancestors[self.body.mj_model.dof_bodyid, b] > 0)
+            state.x[0, moved] = ends.x[limb_best, moved]
         return state
 
     def _skins(self, scans: list[Scan], state: _State, origin: np.ndarray) -> tuple[Skin, ...]:

@@ -11,12 +11,14 @@ import yaml
 from biomech_fit.formats.landmark_table import LandmarkTable
 from biomech_fit.formats.mesh import Mesh, write_mesh
 from biomech_fit.sim.surface import BodySurface, Person, pose_surface, random_person, random_poses, template
+from biomech_fit.stream.device import use_compilation_cache
 from biomech_fit.surface.skeleton_fit import SkeletonFitter
 
 
 @cache
 def fitter() -> SkeletonFitter:
-    """Compiled once for all tests."""
+    """Compiled once for all tests, and found in the compilation cache by later runs."""
+    use_compilation_cache()
     return SkeletonFitter(template().body, template().parts)
 
 
