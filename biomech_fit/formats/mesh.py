@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from biomech_fit.formats.safe_read import read_text
 
 SUFFIXES = (".ply", ".obj")
 MAX_FILE_BYTES = 200_000_000
-MAX_OPENING = 0.02
-"""Of the surface's area: a boundary loop round a larger disc is a hole. SMPL-X has eye sockets, which are far smaller."""
+MAX_OPENING = 0.11
+"""Length of a boundary over the root of the surface's area (15 cm in a man): a longer one is a hole. SMPL-X has eye sockets, which are smaller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,8 @@ class Mesh:
     """(V, 3) in the file's units and axes."""
     faces: np.ndarray
     """(F, 3) vertex numbers."""
+    notices: tuple[str, ...] = ()
+    """What was put up with, for the user."""
 
 
 def read_mesh(path: str | Path) -> Mesh:
@@ -42,8 +44,8 @@ def read_mesh(path: str | Path) -> Mesh:
         raise InputError(f"'{path}' has {path.stat().st_size} bytes; meshes of up to {MAX_FILE_BYTES} are read.")
     vertices, faces = _read_obj(path) if path.suffix.lower() == ".obj" else _read_ply(path)
     mesh = Mesh(path.stem, vertices, faces)
-    check_mesh(mesh, f"'{path}'")
-    return mesh
+    openings = check_mesh(mesh, f"'{path}'")
+    return replace(mesh, notices=(f"{path.name} has {openings} small openings, which are taken for closed.",)) if openings else mesh
 
 
 def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -91,8 +93,8 @@ def mesh_files(inputs: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def check_mesh(mesh: Mesh, label: str) -> None:
-    """Raises InputError where the surface is not finite, not closed or not a manifold."""
+def check_mesh(mesh: Mesh, label: str) -> int:
+    """The number of small openings. Raises InputError where the surface is not finite, not closed but for them, or not a manifold."""
     if not len(mesh.vertices) or not len(mesh.faces):
         raise InputError(f"{label} has {len(mesh.vertices)} vertices and {len(mesh.faces)} faces; a body surface needs both.")
     bad = np.flatnonzero(~np.isfinite(mesh.vertices).all(1))
@@ -105,21 +107,22 @@ def check_mesh(mesh: Mesh, label: str) -> None:
     if np.any(count > 2):
         a, b = unique[count > 2][0]
         raise InputError(f"{label} is not a manifold: {np.sum(count > 2)} edges have more than two faces, the first between vertices {a} and {b}.")
-    _check_openings(mesh, unique[count == 1], label)
+    return _openings(mesh, unique[count == 1], label)
 
 
-def _check_openings(mesh: Mesh, boundary: np.ndarray, label: str) -> None:
+def _openings(mesh: Mesh, boundary: np.ndarray, label: str) -> int:
     if not len(boundary):
-        return
+        return 0
     loops = trimesh.graph.connected_components(boundary, min_len=1)
     corners = mesh.vertices[mesh.faces]
     area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
     for loop in loops:
         edges = boundary[np.isin(boundary[:, 0], loop)]
         length = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1).sum()
-        if length**2 / (4 * np.pi) > MAX_OPENING * area / 4:
+        if length > MAX_OPENING * np.sqrt(area):
             where = ", ".join(f"{x:.3g}" for x in mesh.vertices[loop].mean(0))
             raise InputError(f"{label} is open: a hole with {len(edges)} edges and {length:.3g} of length at ({where}); the body surface must be closed.")
+    return len(loops)
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def prepare(mesh: Mesh, table: LandmarkTable, unit: str | None = None) -> Scan:
     points = dict(zip(table.names, table.points(mesh.vertices), strict=True))
     size = stature(points)
     unit = unit or _unit(size, label)
-    factor, notices = UNITS[unit], []
+    factor, notices = UNITS[unit], [*mesh.notices]
     if not STATURE_M[0] <= size * factor <= STATURE_M[1]:
         raise InputError(f"{label} would be a person of {size * factor:.3g} m in {unit}; people are {STATURE_M[0]} to {STATURE_M[1]} m tall.")
     if factor != 1:

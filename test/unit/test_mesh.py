@@ -85,7 +85,8 @@ def test_openings_as_small_as_eye_sockets_are_no_holes() -> None:
     surface = person_surfaces()[1][0]
     vertex = template().table.landmarks[0].vertices[0]
     mesh = as_mesh(surface)
-    check_mesh(Mesh("person", mesh.vertices, mesh.faces[~(mesh.faces == vertex).any(1)]), "person")
+    assert check_mesh(mesh, "person") == 0
+    assert check_mesh(Mesh("person", mesh.vertices, mesh.faces[~(mesh.faces == vertex).any(1)]), "person") == 1
     with pytest.raises(InputError, match="is open"):
         above = mesh.vertices[:, 2] > np.quantile(mesh.vertices[:, 2], 0.9)
         check_mesh(Mesh("headless", mesh.vertices, mesh.faces[~above[mesh.faces].any(1)]), "headless")
