@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from biomech_fit.cli.folders import make_folder
+from biomech_fit.cli.points_body import is_osim, print_approximations
 from biomech_fit.cli.track_points import run_points, step_settings
 
 
@@ -20,13 +21,16 @@ def add_parser(subparsers: Any) -> None:
         "track",
         help="fit the body to a recording, frame by frame",
         description="Runs the streaming solver over a recording (rosbag2 or Pose2Sim folder) and writes angles, keypoints, events, "
-        "the refined calibration and a report. Of 3D points (.c3d, .trc) it writes gait events and steps.",
+        "the refined calibration and a report. Of 3D points (.c3d, .trc) it writes angles, gait events and steps.",
     )
-    kinds = "a rosbag2 (folder, .mcap or .db3), a Pose2Sim project or trial folder, or a .c3d or .trc of 3D points (gait only, no body is fitted)"
+    kinds = "a rosbag2 (folder, .mcap or .db3), a Pose2Sim project or trial folder, or a .c3d or .trc of 3D points"
     parser.add_argument("recording", metavar="RECORDING", type=Path, help=kinds)
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the results")
     add_input_options(parser)
-    parser.add_argument("--points-map", metavar="MAP", help="for 3D points: which are heels, toes and pelvis; a name or a YAML (default: found by their names)")
+    which = "for 3D points: which are heels, toes, pelvis and keypoints; a name or a YAML (default: by their names)"
+    parser.add_argument("--points-map", metavar="MAP", help=which)
+    parser.add_argument("--no-body", action="store_true", help="for 3D points: read the gait alone, fit no body")
+    parser.add_argument("--ik-tasks", metavar="T.xml", type=Path, help="for 3D points with --model M.osim: OpenSim's task set with the markers' weights")
     up = "axis of the calibration's, or the points', world that points up (default: z; 3D points: as the file says)"
     parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), help=up)
     parser.add_argument("--skip-steps", metavar="N", type=int, help="leave the first N steps of each walk out of the means (default: steps.skip_steps)")
@@ -65,14 +69,17 @@ def run(args: argparse.Namespace) -> int:
     from biomech_fit.report.outputs import write_outputs
     from biomech_fit.stream.pipeline import FitPipeline
 
-    if args.points_map:
-        raise InputError(f"--points-map is for files of 3D points (.c3d, .trc); '{args.recording}' is none.")
+    for option, value in (("--points-map", args.points_map), ("--no-body", args.no_body), ("--ik-tasks", args.ik_tasks)):
+        if value:
+            raise InputError(f"{option} is for files of 3D points (.c3d, .trc); '{args.recording}' is none.")
     recording = open_recording(args.recording, calibration=args.calibration, keypoint_set=args.keypoint_set, frame_rate=args.frame_rate)
     config = load_config(args.config) if args.config else FitConfig()
     config = replace(config, stream=replace(config.stream, frame_rate_hz=recording.frame_rate_hz))
     if args.no_refine_cameras:
         config = replace(config, refine=replace(config.refine, cameras=False))
     body = load_body_model(args.model, recording.keypoint_set)
+    if is_osim(args.model):
+        print_approximations(args.model)
     subject = read_subject(args.subject) if args.subject else None
     world_up = args.world_up or "z"
     cameras = [upright_camera(camera, world_up) for camera in recording.cameras]

@@ -1,4 +1,4 @@
-"""`biomech-fit track` on a .c3d or .trc file: gait events and steps from the 3D points, without cameras and without a body."""
+"""`biomech-fit track` on a .c3d or .trc file: gait events and steps from the 3D points themselves, and the body that is fitted to them."""
 
 from __future__ import annotations
 
@@ -26,45 +26,90 @@ def step_settings(config: Any, skip_steps: int | None) -> Any:
 
 
 def run_points(args: argparse.Namespace) -> int:
-    """Reads the gait and writes OUT. Raises InputError for options that need cameras, and for a file that is of no use."""
+    """Reads the gait, fits the body and writes OUT. Raises InputError for options that need cameras, and for a file that is of no use."""
+    from biomech_fit.cli.points_body import fit_body, is_osim, solve_markers, wanted_points
     from biomech_fit.config import FitConfig, load_config
     from biomech_fit.config.version import version
     from biomech_fit.core.errors import InputError
-    from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
-    from biomech_fit.core.gait_recording import causal_gait, offline_gait
     from biomech_fit.formats.points_recording import open_points
-    from biomech_fit.report.points_report import NO_BODY, PointsResult, write_points_outputs
+    from biomech_fit.report.points_body import write_fitted_body, write_marker_solution
+    from biomech_fit.report.points_report import PointsResult, write_points_outputs
 
-    given = {"--subject": args.subject, "--model": args.model, "--calibration": args.calibration, "--keypoint-set": args.keypoint_set}
+    given = {"--calibration": args.calibration, "--no-refine-cameras": args.no_refine_cameras, "--frame-rate": args.frame_rate}
     useless = [name for name, value in given.items() if value]
     if useless:
-        raise InputError(f"{' and '.join(useless)} cannot be used with '{args.recording.name}': no body is fitted to 3D points yet.")
-    recording = open_points(args.recording, points_map=args.points_map, world_up=args.world_up)
+        raise InputError(f"{' and '.join(useless)} cannot be used with '{args.recording.name}': 3D points need no cameras, and their file says its rate.")
+    by_markers = is_osim(args.model) and not args.no_body
+    recording = open_points(args.recording, points_map=args.points_map, world_up=args.world_up, need_feet=False)
     config = load_config(args.config) if args.config else FitConfig()
     settings = step_settings(config, args.skip_steps)
+    found = None if by_markers else wanted_points(args, recording)
+    if recording.feet is None and found is None and not by_markers:
+        raise InputError(recording.no_feet)
     make_folder(args.out)
     began = time.perf_counter()
-    detector = GaitDetector(FEET, settings=GaitSettings(**asdict(config.gait)))
-    frames = [FeetAt(*frame) for frame in zip(recording.stamps_ns.tolist(), recording.feet.heels, recording.feet.toes, strict=True)]
-    causal, smoothed = causal_gait(detector, frames), offline_gait(detector, frames)
-    result = PointsResult(recording, causal, smoothed, time.perf_counter() - began, version(), settings)
-    summary = write_points_outputs(args.out, result, report=not args.no_report)
+    causal, smoothed = _gait(recording, config)
+    wall_s = time.perf_counter() - began
+    part, report = None, not args.no_report
+    if by_markers:
+        part = write_marker_solution(args.out, solve_markers(args, recording), recording)
+    elif found is not None:
+        part = write_fitted_body(args.out, fit_body(args, recording, found, config), found.xyz, found.used, recording, report)
+    # After the body's files: gait from the points themselves is the better one.
+    summary = write_points_outputs(args.out, PointsResult(recording, causal, smoothed, wall_s, version(), settings, part), report=report)
     for notice in recording.notices:
         print(notice, file=sys.stderr)
     _say(args.out, summary)
-    print(NO_BODY)
     return 0
+
+
+def _gait(recording: Any, config: Any) -> Any:
+    """(events, steps), causal and offline; none without feet."""
+    from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
+    from biomech_fit.core.gait_recording import causal_gait, offline_gait
+
+    if recording.feet is None:
+        return ([], []), ([], [])
+    detector = GaitDetector(FEET, settings=GaitSettings(**asdict(config.gait)))
+    frames = [FeetAt(*frame) for frame in zip(recording.stamps_ns.tolist(), recording.feet.heels, recording.feet.toes, strict=True)]
+    return causal_gait(detector, frames), offline_gait(detector, frames)
 
 
 def _say(out: Path, summary: dict[str, Any]) -> None:
     """A few lines on what was found."""
+    from biomech_fit.report.points_report import NO_BODY, NO_GAIT
+
     events, steps, used = summary["events"], summary["steps"], summary["points_used"]
     points = "; ".join(f"{role.replace('_', ' ')}: {names}" for role, names in used.items())
-    print(f"Points by the map {summary['points_map']}, {summary['world_up']} up. {points}.")
-    print(f"{events['initial_contact']} initial and {events['final_contact']} final contacts, {steps['count']} steps in {summary['frames']} samples.")
+    if used:
+        print(f"Points by the map {summary['points_map']}, {summary['world_up']} up. {points}.")
+        print(f"{events['initial_contact']} initial and {events['final_contact']} final contacts, {steps['count']} steps in {summary['frames']} samples.")
+    else:
+        print(NO_GAIT)
     if "labels" in summary:
         for kind in ("initial_contact", "final_contact"):
             r = summary["labels"]["smoothed"][kind]
             matched = f"{r['matched']} matched" + (f", bias {r['bias_ms']:+.1f} ms, sd {r['sd_ms']:.1f} ms" if r["matched"] else "")
             print(f"Against the file's labels, {kind.replace('_', ' ')}: {matched}, {r['missed']} missed, {r['false']} false.")
-    print(f"Written: {out} (report.html, gait_events.csv, steps.csv, summary.json; smoothed/ holds the same with the whole recording known)")
+    if summary["body_fitted"]:
+        _say_body(summary)
+    else:
+        print(NO_BODY)
+    angles = "joint_angles.mot, keypoints.trc, " if summary["body_fitted"] else ""
+    print(f"Written: {out} ({angles}gait_events.csv, steps.csv, summary.json ...; smoothed/ holds the same, gait there with the whole recording known)")
+
+
+def _say_body(summary: dict[str, Any]) -> None:
+    off = summary["point_distance_mm"]
+    if summary["body"] == "inverse kinematics":
+        rate = summary["frames"] / max(summary["fit_wall_s"], 1e-9)
+        print(
+            f"Inverse kinematics of {len(summary['markers_used'])} markers with {summary['model']}: {summary['coordinates']} coordinates, "
+            f"{summary['converged']} of {summary['frames']} frames at rest, markers off by {off['median']:.1f} mm (median); {rate:.0f} frames per second."
+        )
+        return
+    fitted = summary["status"].get("OK", 0) + summary["status"].get("REINITIALISED", 0)
+    print(
+        f"Body fitted to {len(summary['keypoints_used'])} points as {summary['keypoint_set']}: {fitted} of {summary['frames']} frames, points off by "
+        f"{off['median']:.1f} mm, smoothed {off['smoothed']['median']:.1f} mm (medians); {summary['fit_realtime_factor']:.1f} x real time."
+    )

@@ -60,6 +60,38 @@ class NoiseConfig:
 
 
 @dataclass(frozen=True)
+class PointsConfig:
+    """3D points as observations: marker systems, triangulations, depth cameras, monocular estimators."""
+
+    residual: str = setting(
+        "position",
+        "What is compared: position = the points; direction = the directions of the bones between them, which need no scale and no place.",
+        choices=("position", "direction"),
+    )
+    sigma_m: float = setting(0.01, "Standard deviation, per axis, of a point that comes without one.", unit="m", low=0.0001, high=1.0)
+    drift_sigma_m: float = setting(
+        0.0,
+        "Standard deviation, per axis, of an error that all points of a frame share, as the root of a monocular estimator drifts; 0 = none.",
+        unit="m",
+        low=0.0,
+        high=100.0,
+    )
+    robust_kernel: str = setting(
+        "cauchy",
+        "Robust kernel of the points. One that is bounded (geman_mcclure) may leave a limb for good, since nothing else sees it.",
+        choices=("none", "huber", "cauchy", "geman_mcclure"),
+    )
+    pose_memory_s: float = setting(
+        1.0,
+        "A joint angle that no point shows lingers for about so long: what is not seen stays as unsure as the pose prior, and is remembered for a while.",
+        unit="s",
+        low=0.1,
+        high=100.0,
+    )
+    lost_m: float = setting(0.4, "A frame whose points are further than this from the body (median) counts as lost.", unit="m", low=0.01, high=10.0)
+
+
+@dataclass(frozen=True)
 class MotionConfig:
     """The motion prior: third and second differences of the coordinates, in units of the body model's own scales."""
 
@@ -173,6 +205,7 @@ class FitConfig:
     stream: StreamConfig = group(StreamConfig, "How single camera frames become frame sets.")
     window: WindowConfig = group(WindowConfig, "The sliding window of the fixed-lag smoother.")
     noise: NoiseConfig = group(NoiseConfig, "The detector's errors.")
+    points: PointsConfig = group(PointsConfig, "3D points as observations.")
     motion: MotionConfig = group(MotionConfig, "The motion prior.")
     priors: PriorConfig = group(PriorConfig, "What is known about a body before it is seen.")
     refine: RefineConfig = group(RefineConfig, "What is estimated besides the pose.")

@@ -21,7 +21,13 @@ class MarkersConfig:
 class FitterNodeConfig:
     """fitter_node: keypoints in, joint states out. The settings of the fit are under `fit`."""
 
-    calibration: str = setting("", "Calibration file of the cameras. Needed to configure the node.", restart=True)
+    input: str = setting(
+        "cameras",
+        "What comes in: cameras = <camera>/keypoints of calibrated cameras; keypoints_3d = 3D points on the topic keypoints_3d, without any camera.",
+        choices=("cameras", "keypoints_3d"),
+        restart=True,
+    )
+    calibration: str = setting("", "Calibration file of the cameras. Needed to configure the node, unless 3D points come in.", restart=True)
     cameras: tuple[str, ...] = setting((), "Names of the calibration's cameras to use; empty = all.", restart=True)
     keypoint_set: str = setting("halpe_26", "Keypoint set that the detectors send: a name, or the path of a YAML file.", restart=True)
     model: str = setting("", "Body model: a name, or the path of an MJCF file with its YAML beside it; empty = the built-in body.", restart=True)

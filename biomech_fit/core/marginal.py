@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from biomech_fit.core.linear import ORDER, assemble_chain
-from biomech_fit.core.motion import motion_prior
-from biomech_fit.core.residuals import Observations
 from biomech_fit.core.window import Head, Window
 from biomech_fit.core.window_costs import WindowCosts
 
@@ -20,12 +18,12 @@ def marginalise(costs: WindowCosts, window: Window) -> Head:
     start = jnp.argmax(window.valid > 0)
     take = options.leaving_frames
     u, valid = (jax.lax.dynamic_slice_in_dim(a, start, take) for a in (window.u, window.valid))
-    observed = Observations(*(jax.lax.dynamic_slice_in_dim(a, start, take) for a in window.observed))
+    observed = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, take), window.observed)
     leaving = window._replace(control=window.control[:few], u=jnp.minimum(u, 1.0), valid=valid * (u < 1), observed=observed)
     lin = costs.linearise(leaving, jnp.float32(1.0))
     spread = costs.on_control_points(leaving, lin)
     motion, diagonal, gradient = costs.priors(leaving)
-    rest = motion_prior(leaving.control[1:], options.spacing_s, costs.jerk_std, costs.acceleration_std)
+    rest = costs.motion(leaving.control[1:])
     band = spread.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling.at[1:].add(-rest.coupling))
     full = spread.diagonal + jax.vmap(jnp.diag)(motion.diagonal.at[1:].add(-rest.diagonal))
     full = full.at[0].add(jnp.diag(diagonal[0]))

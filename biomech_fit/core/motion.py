@@ -55,9 +55,29 @@ def motion_prior(c: Array, spacing_s: float, jerk_std: Array, acceleration_std: 
     return ChainTerms(*(a + b + v for a, b, v in zip(jerk, acceleration, velocity, strict=True)))
 
 
-def pose_terms(x: Array, share_s: float, lower: Array, upper: Array, limit_std: float, mean: Array, std: Array) -> tuple[Array, Array]:
-    """Information and gradient (Q, N) of the ranges of motion (one-sided quadratic) and the weak pose prior; each row stands for `share_s` of time."""
+def lingering(c: Array, spacing_s: float, memory_s: float, std: Array) -> ChainTerms:
+    """What makes the pose prior one of poses that linger for `memory_s`, together with `pose_terms` of the same memory.
+
+    A stationary Ornstein-Uhlenbeck process x of standard deviation s and correlation time T has minus twice the log density
+    (int (T x'^2 + x^2 / T) dt + x_0^2 + x_1^2) / (2 s^2): an unseen coordinate is as unsure as its prior says for as long as it is unseen,
+    where independent samples of the prior would add up.
+    """
+    return _differences(c, 1, spacing_s * memory_s / (2 * std**2), spacing_s)
+
+
+def pose_terms(
+    x: Array, share_s: float, lower: Array, upper: Array, limit_std: float, mean: Array, std: Array, memory_s: float | None = None
+) -> tuple[Array, Array]:
+    """Information and gradient (Q, N) of the ranges of motion (one-sided quadratic) and the weak pose prior; each row stands for `share_s` of time.
+
+    `memory_s`: the poses linger for so long (see `lingering`); None = they are new every `POSE_MEMORY_S`.
+    """
     beyond = jnp.maximum(x - upper, 0) - jnp.maximum(lower - x, 0)
     outside = (beyond != 0).astype(x.dtype) / limit_std**2
-    prior = share_s / POSE_MEMORY_S / std**2
+    if memory_s is None:
+        prior = share_s / POSE_MEMORY_S / std**2
+    else:
+        # The last row bears the end of the process.
+        last = (jnp.arange(x.shape[0]) == x.shape[0] - 1)[:, None]
+        prior = (share_s / memory_s + last) / (2 * std**2)
     return outside + prior, outside * beyond + prior * (x - mean)

@@ -46,17 +46,17 @@ def camera_arrays(cameras: Sequence[Camera], dtype: jnp.dtype | type = jnp.float
     for row, camera in zip(distortion, cameras, strict=True):
         row[: len(camera.distortion)] = camera.distortion
 
-    def real(values: list) -> jax.Array:
-        return jnp.asarray(np.array(values, float), dtype)
+    def real(values: list, *shape: int) -> jax.Array:
+        return jnp.asarray(np.array(values, float).reshape(len(cameras), *shape), dtype)
 
     return CameraArrays(
-        focal=real([(c.matrix[0, 0], c.matrix[1, 1]) for c in cameras]),
-        centre=real([c.matrix[:2, 2] for c in cameras]),
+        focal=real([(c.matrix[0, 0], c.matrix[1, 1]) for c in cameras], 2),
+        centre=real([c.matrix[:2, 2] for c in cameras], 2),
         distortion=jnp.asarray(distortion, dtype),
         fisheye=jnp.asarray([c.is_fisheye for c in cameras], bool),
-        rotation=real([c.rotation for c in cameras]),
-        translation=real([c.translation for c in cameras]),
-        size=real([(c.width, c.height) for c in cameras]),
+        rotation=real([c.rotation for c in cameras], 3, 3),
+        translation=real([c.translation for c in cameras], 3),
+        size=real([(c.width, c.height) for c in cameras], 2),
         max_tan_squared=real([min(c.max_tan_squared, _UNLIMITED) for c in cameras]),
     )
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from biomech_fit.core import rotation
+from biomech_fit.core.point_residuals import PointObservations
 from biomech_fit.core.projection import CameraArrays, distort_and_jacobian
 from biomech_fit.core.robust import Kernel
 
@@ -53,6 +54,8 @@ class Observations(NamedTuple):
     """(T, C) s: the camera's stamp minus the frame's stamp."""
     share: Array
     """(T,) how many independent frames each stands for: less than 1 where errors are correlated in time. The robust kernel does not feel it."""
+    points: PointObservations | None = None
+    """3D points; None = the solver takes none."""
 
 
 def make_lens(has_distortion: bool, has_fisheye: bool) -> Lens:

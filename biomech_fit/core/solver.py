@@ -21,6 +21,8 @@ from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.linear import ORDER, ArrowSolution, SlowShare, solve_banded, solve_banded_held, solve_dense, solve_dense_held
 from biomech_fit.core.marginal import marginalise
+from biomech_fit.core.point_residuals import PointObservations
+from biomech_fit.core.residuals import Observations
 from biomech_fit.core.result import Result
 from biomech_fit.core.window import Head, Window, append, extend, recentre
 from biomech_fit.core.window_costs import SolverOptions, WindowCosts
@@ -44,6 +46,8 @@ class Frame(NamedTuple):
     """() its place in knot spacings since the window's start, in the last interval. A frame at u < 0 is not taken: the window is only solved again."""
     late: Array
     """() slot of the lagged frame that is read out."""
+    points: PointObservations | None = None
+    """3D points (K, 3) and (K,); None = the solver takes none."""
 
 
 class WindowSolver:
@@ -136,7 +140,7 @@ def _rounded(window: Window) -> Window:
 
 
 def _take(window: Window, frame: Frame) -> Window:
-    taken = append(window, frame.uv, frame.information, frame.delay, frame.share, frame.u)
+    taken = append(window, Observations(frame.uv, frame.information, frame.delay, frame.share, frame.points), frame.u)
     return jax.tree.map(lambda a, b: jnp.where(frame.u < 0, b, a), taken, window)
 
 

@@ -25,6 +25,21 @@ class KeypointPacket:
 
 
 @dataclass(frozen=True, eq=False)
+class PointsPacket:
+    """3D points of one instant: P people with K keypoints each."""
+
+    stamp_ns: int
+    xyz: np.ndarray
+    """(P, K, 3) m, world; NaN = missing."""
+    sigma_m: np.ndarray | None = None
+    """(P, K) standard deviation per axis; NaN or None = unknown."""
+    person_ids: np.ndarray | None = None
+    """(P,) int32; -1 = untracked, None = all are."""
+    received_ns: int | None = None
+    """When the packet arrived, on the stamps' clock; None = at once."""
+
+
+@dataclass(frozen=True, eq=False)
 class FrameSet:
     """Packets of all cameras that belong to one instant. Cameras that sent nothing are absent from `packets`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,6 +13,7 @@ from jax import Array
 from biomech_fit.core import rotation, spline
 from biomech_fit.core.contact import FLOOR_STATES
 from biomech_fit.core.linear import ORDER
+from biomech_fit.core.point_residuals import PointObservations
 from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations
 
@@ -98,15 +100,27 @@ class Window(NamedTuple):
 
 
 def empty_window(
-    knots: int, frames: int, x: np.ndarray, reference: np.ndarray, cameras: CameraArrays, keypoints: int, prior: SlowPrior, slow: np.ndarray
+    knots: int,
+    frames: int,
+    x: np.ndarray,
+    reference: np.ndarray,
+    cameras: CameraArrays,
+    keypoints: int,
+    prior: SlowPrior,
+    slow: np.ndarray,
+    has_points: bool = False,
 ) -> Window:
-    """A window without frames, standing at pose x (N,). In numpy, and the head in float64 as `WindowSolver.shift` makes it: a start must not compile."""
+    """A window without frames, standing at pose x (N,). In numpy, and the head in float64 as `WindowSolver.shift` makes it: a start must not compile.
+
+    `has_points`: 3D points are observed, too.
+    """
     n, m = len(x), len(slow)
     size = ORDER * n + m
     head = Head(np.zeros((size, size)), np.zeros(size), np.concatenate([np.tile(x, ORDER), slow]).astype(float))
     count = len(cameras.focal)
     shapes = (frames, count, keypoints, 2), (frames, count, keypoints), (frames, count), (frames,)
-    observed = Observations(*(np.zeros(shape, np.float32) for shape in shapes))
+    points = PointObservations(np.zeros((frames, keypoints, 3), np.float32), np.zeros((frames, keypoints), np.float32)) if has_points else None
+    observed = Observations(*(np.zeros(shape, np.float32) for shape in shapes), points)
     prior = SlowPrior(*(np.float32(a) for a in prior))
     control = np.tile(np.float32(x), (knots, 1))
     none = np.zeros(frames, np.float32)
@@ -115,13 +129,13 @@ def empty_window(
     return Window(control, np.zeros_like(control), np.float32(reference), none, none.copy(), observed, own, up, np.float32(slow), prior, head, None)
 
 
-def append(window: Window, uv: Array, information: Array, delay: Array, share: Array, u: Array) -> Window:
-    """Take a new frame at u and drop the oldest slot."""
+def append(window: Window, new: Observations, u: Array) -> Window:
+    """Take a new frame at u, its observations without their leading axis, and drop the oldest slot."""
 
     def push(old: Array, new: Array) -> Array:
         return jnp.concatenate([old[1:], new[None]])
 
-    observed = Observations(*(push(a, b) for a, b in zip(window.observed, (uv, information, delay, share), strict=True)))
+    observed = jax.tree.map(push, window.observed, new)
     return window._replace(u=push(window.u, u), valid=push(window.valid, jnp.ones((), window.valid.dtype)), observed=observed)
 
 

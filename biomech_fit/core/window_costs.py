@@ -15,9 +15,10 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.contact import ContactNoise, contact
 from biomech_fit.core.kinematics import Keypoints, Kinematics
 from biomech_fit.core.linear import ORDER, ArrowSystem
-from biomech_fit.core.motion import ChainTerms, motion_prior, pose_terms
+from biomech_fit.core.motion import ChainTerms, lingering, motion_prior, pose_terms
+from biomech_fit.core.point_residuals import PointCosts, point_terms
 from biomech_fit.core.projection import CameraArrays
-from biomech_fit.core.residuals import CAMERA_STATES, corrected_cameras, make_lens, reprojection
+from biomech_fit.core.residuals import CAMERA_STATES, PointInformation, corrected_cameras, make_lens, reprojection
 from biomech_fit.core.robust import KERNELS
 from biomech_fit.core.window import SlowLayout, Window
 
@@ -36,6 +37,8 @@ class SolverOptions:
     refine_cameras: bool = True
     robust_clock: bool = False
     """Clock offsets have a heavy-tailed (Cauchy) prior: most cameras are on time, and one may be far off."""
+    points: PointCosts | None = None
+    """How observed 3D points are compared; None = there are none."""
     contact: ContactNoise | None = None
     """Feet rest on the floor; None = nothing is assumed."""
     contact_samples: float = 1 / 3
@@ -45,6 +48,8 @@ class SolverOptions:
     jerk_scale: float = 1.0
     acceleration_scale: float = 1.0
     pose_std_factor: float = 1.0
+    pose_memory_s: float | None = None
+    """Unseen poses linger for about so long; None = every `motion.POSE_MEMORY_S` is a new sample of the pose prior."""
     limit_std: float = 0.05
     damping: float = 1e-4
     memory_s: float = 120.0
@@ -109,6 +114,11 @@ class WindowCosts:
         point, camera, _, cost = reprojection(
             keypoints.position, velocity, cameras, self.lens, clock, observed, self._kernel, self.options.kernel_scale * widen
         )
+        joined = None
+        if self.options.points is not None:
+            seen = observed.points._replace(information=observed.points.information * window.valid[:, None])
+            terms = point_terms(keypoints.position, seen, observed.share, self.options.points, self._kernel, self.options.kernel_scale * widen)
+            point, joined, cost = PointInformation(point.matrix + terms.matrix, point.vector + terms.vector), terms.joined, cost + terms.cost
         frames, k = keypoints.position.shape[:2]
         k3, n, s = 3 * k, self.kinematics.n_coordinates, layout.n_scales
         # Components before keypoints, as the residuals and the kinematics make them.
@@ -116,6 +126,9 @@ class WindowCosts:
         turn, matrix, vector = (jnp.moveaxis(a, 1, -1) for a in (keypoints.by_offset, point.matrix, point.vector))
         weighted, weighted_scale = _apply(matrix, by_pose), _apply(matrix, by_scale)
         flat, flat_scale = by_pose.reshape(frames, k3, n), by_scale.reshape(frames, k3, s)
+        if joined is not None:
+            square = joined.reshape(frames, k3, k3)
+            weighted, weighted_scale = weighted + (square @ flat).reshape(weighted.shape), weighted_scale + (square @ flat_scale).reshape(weighted_scale.shape)
         turned = jnp.swapaxes(turn, 1, 2)
         offset_matrix = jnp.sum(_sandwich(turn, matrix), 0)
         gradient = vector.reshape(frames, 1, k3)
@@ -126,6 +139,8 @@ class WindowCosts:
         scale_offset = _total(_apply(turned, weighted_scale)).transpose(2, 1, 0).reshape(s, k3)
         corner = _both(corner, layout.scales, layout.offsets, scale_offset)
         corner = corner.at[layout.offsets, layout.offsets].set(_block_diagonal(offset_matrix.transpose(2, 0, 1)))
+        if joined is not None:
+            corner = corner.at[layout.offsets, layout.offsets].add(jnp.einsum("tajk,takbl,tbil->kjli", turn, joined, turn).reshape(k3, k3))
         corner_rhs = [jnp.squeeze(gradient @ flat_scale, 1).sum(0), jnp.sum(turn * vector[:, :, None], (0, 1)).T.reshape(-1)]
         if layout.n_cameras:
             states = CAMERA_STATES * layout.n_cameras
@@ -203,9 +218,17 @@ class WindowCosts:
     def priors(self, window: Window) -> tuple[ChainTerms, Array, Array]:
         """Motion terms, and information and gradient of ranges and weak pose prior, on the control points."""
         spacing = self.options.spacing_s
-        motion = motion_prior(window.control, spacing, self.jerk_std, self.acceleration_std)
-        terms = pose_terms(window.control, spacing, self._lower, self._upper, self.options.limit_std, self._pose_mean, self._pose_std)
-        return motion, *terms
+        memory = self.options.pose_memory_s
+        terms = pose_terms(window.control, spacing, self._lower, self._upper, self.options.limit_std, self._pose_mean, self._pose_std, memory)
+        return self.motion(window.control), *terms
+
+    def motion(self, control: Array) -> ChainTerms:
+        """Motion terms alone, on some control points (Q, N) in a row."""
+        terms = motion_prior(control, self.options.spacing_s, self.jerk_std, self.acceleration_std)
+        if self.options.pose_memory_s is None:
+            return terms
+        more = lingering(control, self.options.spacing_s, self.options.pose_memory_s, self._pose_std)
+        return ChainTerms(*(a + b for a, b in zip(terms, more, strict=True)))
 
     def slow_precision(self, window: Window) -> Array:
         """The slow states' prior information at the current estimate."""

@@ -1,8 +1,8 @@
-"""Which of a trial's 3D points are heels, toes, ankles and pelvis: maps by name, from a YAML, or the first built-in one that fits."""
+"""Which of a trial's 3D points are heels, toes, ankles and pelvis (and keypoints): maps by name, from a YAML, or the first built-in one that fits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ class PointsMap:
 
     name: str
     roles: dict[str, tuple[tuple[str, ...], ...]]
+    keypoint_set: str | None = None
+    """The set that the points are of; None = by their names."""
+    keypoints: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """The same for keypoints of that set, where their names are not in the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +66,15 @@ def load_points_map(name_or_path: str | Path) -> PointsMap:
     else:
         raise InputError(f"Unknown points map '{text}'; choose one of {', '.join(points_map_names())} or give a YAML file.")
     content = read_yaml(path, "points map")
-    roles = content.get("points")
-    if not isinstance(roles, dict) or set(content) - {"name", "points"}:
-        raise InputError(f"The points map '{path}' must have the entries name (optional) and points, and no others.")
+    roles, keypoints, keypoint_set = content.get("points", {}), content.get("keypoints", {}), content.get("keypoint_set")
+    good = isinstance(roles, dict) and isinstance(keypoints, dict) and (roles or keypoints or keypoint_set) and isinstance(keypoint_set, str | None)
+    if not good or set(content) - {"name", "points", "keypoints", "keypoint_set"}:
+        raise InputError(f"The points map '{path}' must have some of the entries name, points, keypoint_set and keypoints, and no others.")
     unknown = [str(r) for r in roles if r not in ROLES]
     if unknown:
         raise InputError(f"The points map '{path}' has an unknown entry '{unknown[0]}' under points; valid are {', '.join(ROLES)}.")
-    return PointsMap(str(content.get("name", path.stem)), {role: _alternatives(value, role, path) for role, value in roles.items()})
+    named, placed = ({str(role): _alternatives(value, str(role), path) for role, value in entries.items()} for entries in (roles, keypoints))
+    return PointsMap(str(content.get("name", path.stem)), named, keypoint_set, placed)
 
 
 def _alternatives(value: Any, role: str, path: Path) -> tuple[tuple[str, ...], ...]:
@@ -90,20 +96,22 @@ def find_feet(points: Points3D, source: str, mapping: PointsMap | None = None) -
     Raises:
         InputError: naming what was looked for and what there is.
     """
-    index = _index(points, source)
+    index = point_index(points, source)
+    if mapping is not None and not mapping.roles:
+        mapping = None  # it says only which points are keypoints
     maps = [mapping] if mapping is not None else [load_points_map(n) for n in points_map_names()]
     for candidate in maps:
         found = {role: columns for role in candidate.roles if (columns := _first(candidate.roles[role], index)) is not None}
         chosen = {role: found.get(role) or found.get(instead) for role, instead in FALLBACK.items()}
         if all(chosen.values()):
-            values = {role: _mean(points, columns) for role, columns in chosen.items() if columns}
+            values = {role: mean_of(points, columns) for role, columns in chosen.items() if columns}
             if "pelvis" in found:
                 chosen["pelvis"] = found["pelvis"]
-            pelvis = _mean(points, found["pelvis"]) if "pelvis" in found else np.full((len(points.time_s), 3), np.nan)
+            pelvis = mean_of(points, found["pelvis"]) if "pelvis" in found else np.full((len(points.time_s), 3), np.nan)
             heels, toes = (np.stack([values[f"{side}_{part}"] for side in ("left", "right")], axis=1) for part in ("heel", "toe"))
             used = {role: " ".join(points.names[c] for c in columns) for role, columns in chosen.items() if columns}
             return FeetAndPelvis(heels, toes, pelvis, used, tuple(role for role in FALLBACK if role not in found), candidate.name)
-    there = _listed([n for n in points.names if np.isfinite(points[n]).any()])
+    there = listed([n for n in points.names if np.isfinite(points[n]).any()])
     if mapping is None:
         raise InputError(
             f"'{source}' has no heel and toe, or ankle, of both feet under the names of any built-in map ({', '.join(points_map_names())}); "
@@ -114,7 +122,7 @@ def find_feet(points: Points3D, source: str, mapping: PointsMap | None = None) -
     raise InputError(f"'{source}' lacks points of the map '{mapping.name}' ({wanted}); its points are: {there}.")
 
 
-def _index(points: Points3D, source: str) -> dict[str, int]:
+def point_index(points: Points3D, source: str) -> dict[str, int]:
     """Lower-case names, whole and without what is before a colon, to columns that have a value somewhere."""
     whole = {n.lower(): i for i, n in reversed(list(enumerate(points.names))) if np.isfinite(points.points[:, i]).any()}
     short: dict[str, int] = {}
@@ -133,10 +141,11 @@ def _first(groups: tuple[tuple[str, ...], ...], index: dict[str, int]) -> list[i
     return next(([index[n.lower()] for n in g] for g in groups if all(n.lower() in index for n in g)), None)
 
 
-def _mean(points: Points3D, columns: list[int]) -> np.ndarray:
-    """(T, 3); NaN where one of the points is missing."""
+def mean_of(points: Points3D, columns: list[int]) -> np.ndarray:
+    """(T, 3) mean of some points; NaN where one of the points is missing."""
     return points.points[:, columns].mean(axis=1)
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names for an error, not more than fit."""
     return ", ".join(names[:60]) + (f" and {len(names) - 60} more" if len(names) > 60 else "") if names else "none"

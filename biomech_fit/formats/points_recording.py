@@ -11,7 +11,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import EventType, Side
 from biomech_fit.formats.c3d import C3D, read_c3d
 from biomech_fit.formats.points3d import Points3D, sample_rate
-from biomech_fit.formats.points_map import FeetAndPelvis, find_feet, load_points_map
+from biomech_fit.formats.points_map import FeetAndPelvis, PointsMap, find_feet, load_points_map
 from biomech_fit.formats.trc import read_trc
 from biomech_fit.formats.world_up import likely_up, upright
 
@@ -30,8 +30,12 @@ class PointsRecording:
     stamps_ns: np.ndarray
     """(T,) increasing; 0 = the file's 0 s."""
     frame_rate_hz: float
-    feet: FeetAndPelvis
-    """In a z-up world."""
+    feet: FeetAndPelvis | None
+    """In a z-up world; None where no heel, toe or ankle of both feet is found."""
+    points: Points3D
+    """All of them, in that world."""
+    mapping: PointsMap | None
+    """The map that was asked for."""
     up: str
     """The axis of the file that points up."""
     labels: list[tuple[Side, EventType, float]]
@@ -40,6 +44,8 @@ class PointsRecording:
     """(T,) degrees: joint angles that the file holds already, under our coordinates' names."""
     point_count: int
     notices: list[str]
+    no_feet: str = ""
+    """Why there are none."""
 
 
 def is_points_file(path: str | Path) -> bool:
@@ -47,12 +53,13 @@ def is_points_file(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def open_points(path: str | Path, *, points_map: str | Path | None = None, world_up: str | None = None) -> PointsRecording:
+def open_points(path: str | Path, *, points_map: str | Path | None = None, world_up: str | None = None, need_feet: bool = True) -> PointsRecording:
     """Opens a .c3d or .trc file.
 
     Args:
         path: the file.
         points_map: name or YAML of a map of its points; None = the first built-in one that fits.
+        need_feet: without feet it is of no use.
         world_up: its axis that points up ("z", "-y" ...); None = what the file says, else what lies over the feet, else z (.c3d) or y (.trc).
 
     Raises:
@@ -62,17 +69,24 @@ def open_points(path: str | Path, *, points_map: str | Path | None = None, world
     mapping = load_points_map(points_map) if points_map is not None else None
     trial = read_c3d(path) if path.suffix.lower() == ".c3d" else C3D(read_trc(path, axes="file"), {})
     points = _checked(trial.points, path)
-    feet = find_feet(points, path.name, mapping)
-    notices = []
-    if feet.stand_ins:
+    feet, no_feet, notices = None, "", []
+    try:
+        feet = find_feet(points, path.name, mapping)
+    except InputError as error:
+        if need_feet:
+            raise
+        no_feet = str(error)
+    if feet is not None and feet.stand_ins:
         what = ", ".join(role.replace("_", " ") for role in feet.stand_ins)
         notices.append(f"'{path.name}' has no point for: {what}; the ankle is taken instead, and events are less exact.")
     up, said = _up(trial, feet, world_up, path)
     notices += said
-    turned = replace(feet, heels=upright(feet.heels, up), toes=upright(feet.toes, up), pelvis=upright(feet.pelvis, up))
+    if feet is not None:
+        feet = replace(feet, heels=upright(feet.heels, up), toes=upright(feet.toes, up), pelvis=upright(feet.pelvis, up))
+    whole = replace(points, points=upright(points.points, up))
     stamps = np.round(points.time_s * 1e9).astype(np.int64)
     rate = points.rate_hz if points.rate_hz > 0 else sample_rate(points.time_s)
-    return PointsRecording(path.name, stamps, rate, turned, up, _labels(trial), _angles(trial), len(points.names), notices)
+    return PointsRecording(path.name, stamps, rate, feet, whole, mapping, up, _labels(trial), _angles(trial), len(points.names), notices, no_feet)
 
 
 def _checked(points: Points3D, path: Path) -> Points3D:
@@ -86,9 +100,9 @@ def _checked(points: Points3D, path: Path) -> Points3D:
     return Points3D(points.names, points.time_s, np.where(missing, np.nan, points.points), points.rate_hz)
 
 
-def _up(trial: C3D, feet: FeetAndPelvis, wanted: str | None, path: Path) -> tuple[str, list[str]]:
+def _up(trial: C3D, feet: FeetAndPelvis | None, wanted: str | None, path: Path) -> tuple[str, list[str]]:
     """The axis that points up, and what is to be said of it."""
-    likely = likely_up(feet.heels.mean(axis=1), feet.pelvis)
+    likely = likely_up(feet.heels.mean(axis=1), feet.pelvis) if feet is not None else None
     if wanted is not None:
         upright(np.zeros(3), wanted)  # names the valid ones
         odd = likely is not None and likely != wanted

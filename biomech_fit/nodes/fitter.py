@@ -1,4 +1,4 @@
-"""fitter_node: 2D keypoints of all cameras in, joint states out. A lifecycle node; the solver runs in a thread of its own."""
+"""fitter_node: 2D keypoints of all cameras, or 3D points, in, joint states out. A lifecycle node; the solver runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,19 +18,13 @@ from biomech_fit.ros.clock import on_backward_jump
 from biomech_fit.ros.diagnostics import Diagnostics
 from biomech_fit.ros.inputs import KeypointInputs
 from biomech_fit.ros.outputs import FitterOutputs, throughput
+from biomech_fit.ros.point_inputs import PointInputs, make_inputs
 from biomech_fit.ros.services import FitterServices
-from biomech_fit.ros.setup import FitSetup, load_setup
+from biomech_fit.ros.setup import FitSetup, load_setup, make_pipeline
 from biomech_fit.ros.spin import run_node
 from biomech_fit.ros.worker import FitWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-def make_pipeline(setup: FitSetup) -> Any:
-    """The real pipeline; imported here, since it brings JAX."""
-    from biomech_fit.stream.pipeline import FitPipeline
-
-    return FitPipeline(setup.body, setup.cameras, setup.keypoint_set, setup.config, setup.subject)
 
 
 class FitterNode(LifecycleNode):
@@ -50,7 +44,7 @@ class FitterNode(LifecycleNode):
         self._pipeline: Any = None
         self._setup: FitSetup | None = None
         self._outputs: FitterOutputs | None = None
-        self._inputs: KeypointInputs | None = None
+        self._inputs: KeypointInputs | PointInputs | None = None
         self._triggers: FitterServices | None = None
         self._worker: FitWorker | None = None
         self._slow: Any = None
@@ -75,8 +69,8 @@ class FitterNode(LifecycleNode):
             setup = load_setup(self.settings)
             for notice in setup.notices:
                 self.get_logger().warning(notice)
-            inputs = KeypointInputs(self, setup, self.diagnostics)
-            self.get_logger().info(f"Compiling for {len(setup.cameras)} cameras, {len(setup.keypoint_set)} keypoints.")
+            inputs = make_inputs(self, setup, self.diagnostics, self.settings.world_frame)
+            self.get_logger().info(f"Compiling for {len(setup.cameras) or 'no'} cameras, {len(setup.keypoint_set)} keypoints.")
             pipeline = self._factory(setup)
             pipeline.compile()
             outputs = FitterOutputs(self, setup, self.settings, self.diagnostics)

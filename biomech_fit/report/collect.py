@@ -67,7 +67,8 @@ class Collector:
             for estimate, pixels in ((frame.causal, reprojected), (late[t], reprojected_late)):
                 if estimate is not None and estimate.reprojected_xy is not None:
                     pixels[t] = estimate.reprojected_xy
-        before = self._through(self._cameras, best_placement(self._cameras, causal.keypoints, observed, confidence) if len(frames) else causal.keypoints)
+        seen = bool(len(frames) and self._cameras)
+        before = self._through(self._cameras, best_placement(self._cameras, causal.keypoints, observed, confidence) if seen else causal.keypoints)
         run = TrackResult(
             stamps_ns=np.array(stamps, np.int64),
             frame_rate_hz=frame_rate_hz,

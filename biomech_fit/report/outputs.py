@@ -41,8 +41,8 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
     out report.html and the pictures.
     """
     out = Path(out)
-    _write_trajectory(out, result, result.causal)
-    _write_trajectory(out / "smoothed", result, result.smoothed)
+    write_trajectory(out, result, result.causal)
+    write_trajectory(out / "smoothed", result, result.smoothed)
     like = result.calibration if result.calibration is not None and result.calibration.format == "pose2sim" else "pose2sim"
     if result.cameras_refined:
         write_calibration(out / "calibration.toml", [fallen_camera(c, result.world_up) for c in result.cameras_refined], like)
@@ -51,15 +51,18 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
     summary = summarise(result)
     if report:
         drawn = _draw(result)
-        for _, name, _, png in drawn:
+        for _, name, _, picture in drawn:
             with replacing(out / "pictures" / f"{name}.png") as path:
-                path.write_bytes(png)
+                path.write_bytes(picture)
         write_text(out / "report.html", html.render(summary, drawn))
     write_text(out / "summary.json", json.dumps(json_ready(summary), indent=2) + "\n")
 
 
-def _write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory) -> None:
-    """Frames without an estimate are left out of .mot and .trc (OpenSim reads no NaN), and .trc where there is none; estimates.npz has all."""
+def write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory) -> None:
+    """Angles, points, gait and estimates.npz of one trajectory.
+
+    Frames without an estimate are left out of .mot and .trc (OpenSim reads no NaN), and .trc where there is none; estimates.npz has all.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     there = np.isfinite(trajectory.position).all(1)
     time, rate = result.time_s[there], result.frame_rate_hz or None
@@ -155,11 +158,11 @@ def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
                 drawn += gait
             figure = function(result)
             if figure is not None:
-                drawn.append((section, name, caption, _png(figure)))
+                drawn.append((section, name, caption, png(figure)))
             if name == "gc_curves":
                 for i, overlay in enumerate(pictures_cameras.reprojections(result)):
                     caption = "The fitted body over the detected keypoints (px), cropped round the person. Lines: refined cameras; dashed: loaded cameras."
-                    drawn.append(("Reprojection", f"reprojection_{i + 1}", caption, _png(overlay)))
+                    drawn.append(("Reprojection", f"reprojection_{i + 1}", caption, png(overlay)))
     return drawn
 
 
@@ -167,10 +170,11 @@ def draw_gait(view: GaitView) -> list[tuple[str, str, str, bytes]]:
     """(section, name, caption, PNG) of the gait pictures that there is something for."""
     with styled():
         figures = [(name, caption, function(view)) for name, caption, function in _GAIT_PICTURES]
-        return [(GAIT_SECTION, name, caption, _png(figure)) for name, caption, figure in figures if figure is not None]
+        return [(GAIT_SECTION, name, caption, png(figure)) for name, caption, figure in figures if figure is not None]
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What gait read from 3D points leaves behind: events and steps, causal and offline, summary and report. No body is fitted."""
+"""What a run over 3D points leaves behind: gait events and steps read from the points themselves, and the body that was fitted to them, where one was."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from biomech_fit.report.evaluate import event_errors
 from biomech_fit.report.figures import event_counts, gait_figures, json_ready, step_means
 from biomech_fit.report.gait_view import GaitView
 from biomech_fit.report.outputs import draw_gait, events_csv, steps_csv
+from biomech_fit.report.points_body import BodyPart
 
 NO_BODY = "Gait was read from the 3D points themselves; no body was fitted, so there are no joint angles of this run."
+NO_GAIT = "There are no points of both feet, so gait was not read."
 
 
 @dataclass(eq=False)
@@ -36,6 +38,8 @@ class PointsResult:
     wall_s: float
     version: str
     step_settings: SummarySettings
+    body: BodyPart | None = None
+    """None = none was fitted."""
 
 
 def write_points_outputs(out: str | Path, result: PointsResult, report: bool = True) -> dict[str, Any]:
@@ -52,7 +56,10 @@ def write_points_outputs(out: str | Path, result: PointsResult, report: bool = T
     if report:
         recording, (events, steps) = result.recording, result.smoothed
         feet = recording.feet
-        drawn = draw_gait(GaitView(recording.stamps_ns, 0, events, steps, feet.heels, feet.toes, feet.pelvis, recording.angles))
+        drawn = list(result.body.pictures) if result.body is not None else []
+        if feet is not None:
+            angles = {**(result.body.angles if result.body is not None else {}), **recording.angles}
+            drawn += draw_gait(GaitView(recording.stamps_ns, 0, events, steps, feet.heels, feet.toes, feet.pelvis, angles))
         for _, name, _, png in drawn:
             with replacing(out / "pictures" / f"{name}.png") as path:
                 path.write_bytes(png)
@@ -73,10 +80,10 @@ def summarise_points(result: PointsResult) -> dict[str, Any]:
         "frame_rate_hz": recording.frame_rate_hz,
         "cameras": 0,
         "points": recording.point_count,
-        "points_map": recording.feet.map_name,
-        "points_used": recording.feet.used,
+        "points_map": recording.feet.map_name if recording.feet is not None else None,
+        "points_used": recording.feet.used if recording.feet is not None else {},
         "world_up": recording.up,
-        "body_fitted": False,
+        "body_fitted": result.body is not None,
         "start_stamp_ns": 0,
         "start_s": 1e-9 * float(recording.stamps_ns[0]),
         "wall_s": result.wall_s,
@@ -84,8 +91,9 @@ def summarise_points(result: PointsResult) -> dict[str, Any]:
         "events": {**event_counts(events), "causal": event_counts(result.causal[0])},
         "steps": step_means(steps),
         "gait_summary": gait_figures(steps, result.step_settings),
-        "notices": [*recording.notices, NO_BODY],
+        "notices": [*recording.notices, *([] if result.body is not None else [NO_BODY]), *([] if recording.feet is not None else [NO_GAIT])],
         "version": result.version,
+        **(result.body.summary if result.body is not None else {}),
     }
     if recording.labels:
         summary["labels"] = {"smoothed": label_errors(events, recording), "causal": label_errors(result.causal[0], recording)}
@@ -109,14 +117,21 @@ def _page(summary: dict[str, Any], pictures: list[tuple[str, str, str, bytes]]) 
         (str(summary["steps"]["count"]), "steps"),
         (f"{number(summary['steps']['speed_m_s'], 2)} m/s", "mean speed"),
     ]
-    head = f"{summary['frames']} samples of 3D points at {number(summary['frame_rate_hz'], 1)} Hz, points map {summary['points_map']}"
+    if summary["body_fitted"]:
+        tiles.append((f"{number(summary['point_distance_mm']['median'], 1)} mm", "median distance of the body's points from those in the file"))
+        tiles.append((f"{summary['coordinates']}", f"coordinates, by the {summary['body']}"))
+    head = f"{summary['frames']} samples of 3D points at {number(summary['frame_rate_hz'], 1)} Hz"
     parts = [
         f"<h1>{text(summary['source'])}</h1>",
-        f'<p class="sub">biomech_fit {text(summary["version"])}: gait from {text(head)}.</p>',
+        f'<p class="sub">biomech_fit {text(summary["version"])}: {text(head)}.</p>',
         html.tile_row(tiles),
         *(f'<p class="notice">{text(notice)}</p>' for notice in summary["notices"]),
-        "<h2>Gait</h2>",
-        *(html.figure(name, caption, png) for _, name, caption, png in pictures),
+    ]
+    for section in dict.fromkeys(title for title, _, _, _ in pictures):
+        parts += [f"<h2>{section}</h2>", *(html.figure(name, caption, png) for title, name, caption, png in pictures if title == section)]
+    if "angles_of_the_file" in summary:
+        parts += _file_angles(summary["angles_of_the_file"])
+    parts += [
         "<h2>Steps</h2>",
         *html.step_section(summary, [name for _, name, _, _ in pictures]),
     ]
@@ -128,3 +143,10 @@ def _page(summary: dict[str, Any], pictures: list[tuple[str, str, str, bytes]]) 
         columns = ["ours (smoothed) - label", "matched", "bias (ms)", "sd (ms)", "median size (ms)", "missed", "false"]
         parts += ["<h2>Against the file's labelled events</h2>", html.table(columns, rows)]
     return html.page(summary["source"], parts)
+
+
+def _file_angles(angles: dict[str, Any]) -> list[str]:
+    """Our angles against those that the file holds already."""
+    best = angles.get("smoothed", angles)
+    rows = [[name.replace("_", " "), *(html.number(r[key], 1) for key in ("rms_deg", "bias_deg", "offset_removed_deg"))] for name, r in best.items()]
+    return ["<h2>Against the file's own angles</h2>", html.table(["degrees", "RMS", "bias (ours - file's)", "RMS without the bias"], rows)]

@@ -113,6 +113,8 @@ class FitterServices:
             raise InputError("No person has been tracked yet; the cameras are as they were loaded.")
         refined = {camera.name: camera for camera in estimate.cameras}
         like = self._setup.calibration
+        if like is None:
+            raise InputError("3D points come in; there are no cameras whose calibration could be saved.")
         everything = [refined.get(camera.name, camera) for camera in like.cameras]
         path = self._target("calibration" + (like.path.suffix if like.path is not None and like.path.is_file() else ""))
         write_calibration(path, everything, like)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.config.load import validate
@@ -23,7 +24,8 @@ class FitSetup:
 
     body: BodyModel
     cameras: list[Camera]
-    calibration: Calibration
+    """None where 3D points come in."""
+    calibration: Calibration | None
     keypoint_set: KeypointSet
     config: FitConfig
     subject: Subject | None
@@ -33,16 +35,20 @@ class FitSetup:
     def notices(self) -> list[str]:
         """What is odd about the files, in sentences."""
         notice = self.subject.notice(self.keypoint_set.name) if self.subject else None
-        return [*self.calibration.notices, *([notice] if notice else [])]
+        return [*(self.calibration.notices if self.calibration else []), *([notice] if notice else [])]
 
 
 def load_setup(settings: FitterNodeConfig) -> FitSetup:
     """Reads the files that the parameters name. Raises InputError naming the parameter or file that is wrong."""
     validate(settings.fit)
-    if not settings.calibration:
-        raise InputError("Parameter calibration is empty; it must name the calibration file of the cameras.")
-    calibration = read_calibration(settings.calibration)
-    cameras = select_cameras(calibration.cameras, settings.cameras)
+    calibration, cameras = None, []
+    if settings.input == "cameras":
+        if not settings.calibration:
+            raise InputError("Parameter calibration is empty; it must name the calibration file of the cameras (or input must be keypoints_3d).")
+        calibration = read_calibration(settings.calibration)
+        cameras = select_cameras(calibration.cameras, settings.cameras)
+    elif settings.calibration or settings.cameras:
+        raise InputError("Parameter input is keypoints_3d, which needs no cameras; leave calibration and cameras empty.")
     keypoint_set = load_keypoint_set(settings.keypoint_set)
     body = load_body_model(settings.model or None, keypoint_set)
     subject = read_subject(settings.subject) if settings.subject else None
@@ -50,6 +56,17 @@ def load_setup(settings: FitterNodeConfig) -> FitSetup:
         subject = replace(subject, name=settings.subject_name)
     name = settings.subject_name or (subject.name if subject else "")
     return FitSetup(body, cameras, calibration, keypoint_set, settings.fit, subject, name)
+
+
+def make_pipeline(setup: FitSetup) -> Any:
+    """The real pipeline of cameras or of 3D points; imported here, since it brings JAX."""
+    if not setup.cameras:
+        from biomech_fit.stream.points_pipeline import PointsPipeline
+
+        return PointsPipeline(setup.body, setup.keypoint_set, setup.config, setup.subject)
+    from biomech_fit.stream.pipeline import FitPipeline
+
+    return FitPipeline(setup.body, setup.cameras, setup.keypoint_set, setup.config, setup.subject)
 
 
 def select_cameras(cameras: list[Camera], names: tuple[str, ...]) -> list[Camera]:

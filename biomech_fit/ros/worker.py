@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket
+from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket, PointsPacket
 
-Input = KeypointPacket | FrameSet
+Input = KeypointPacket | PointsPacket | FrameSet
 HALF_INSTANT_NS = 4_000_000
 """Stamps this near belong to one instant (frame rates up to 120 Hz)."""
 

@@ -20,8 +20,8 @@ MEMORY_FRAMES = 120
 LEARN_EVERY = 10
 """Frames between two updates."""
 BINS = 8
-RAYLEIGH_MEDIAN = 1.17741
-"""Median length of a two-dimensional Gaussian error of standard deviation 1."""
+MEDIAN_LENGTH = {2: 1.17741, 3: 1.53817}
+"""Median length of a two- or three-dimensional Gaussian error of standard deviation 1 (Rayleigh, Maxwell)."""
 PRIOR_COUNT = {"all": 400, "camera": 400, "keypoint": 200, "confidence": 400}
 """How many detections the starting values weigh as much as."""
 MIN_FACTOR, MAX_FACTOR = 0.25, 6.0
@@ -86,7 +86,7 @@ class DetectorNoise:
         return float((1 - rho) / (1 + rho))
 
     def observe(self, stamp_ns: int, error_px: np.ndarray, confidence: np.ndarray) -> None:
-        """Residuals (C, K, 2) px of a smoothed frame whose detections had these confidences (C, K), 0 = missing.
+        """Residuals (C, K, 2) px of a smoothed frame whose detections had these confidences (C, K), 0 = missing; of 3D points (C, K, 3) in their own unit.
 
         What is learned from them is computed in the background and holds from a set frame on, so that a run does not depend on the machine's speed.
         """
@@ -100,21 +100,24 @@ class DetectorNoise:
         self._since += 1
         if self._since >= LEARN_EVERY and len(self._errors) >= 2 * LEARN_EVERY:
             self._since = 0
-            self._learning = between_frames(_learn, self._config, list(self._errors), list(self._confidence), list(self._stamps))
+            self._learning = between_frames(_learned, self._config, list(self._errors), list(self._confidence), list(self._stamps))
 
 
 def _configured(config: NoiseConfig, confidence: np.ndarray) -> np.ndarray:
     return np.maximum(confidence, 1e-3) ** (-0.5 * config.confidence_power)
 
 
-def _learn(config: NoiseConfig, errors: list[np.ndarray], confidences: list[np.ndarray], stamps: list[int]) -> NoiseModel | None:
-    """From T frames' residuals (C, K, 2) px, NaN = missing, and confidences (C, K). None where there are too few."""
-    every, confidence = np.stack(errors), np.stack(confidences)
-    length = np.sqrt(every[..., 0] ** 2 + every[..., 1] ** 2)
+def _learned(config: NoiseConfig, errors: list[np.ndarray], confidences: list[np.ndarray], stamps: list[int]) -> NoiseModel | None:
+    return learned_noise(config, np.stack(errors), np.stack(confidences), np.array(stamps))
+
+
+def learned_noise(config: NoiseConfig, every: np.ndarray, confidence: np.ndarray, stamps: np.ndarray) -> NoiseModel | None:
+    """From T frames' residuals (T, C, K, 2 or 3) px, NaN = missing, and confidences (T, C, K). None where there are too few."""
+    length, usual = np.sqrt(_squares(every)), MEDIAN_LENGTH[every.shape[-1]]
     seen = np.isfinite(length)
     if seen.sum() < 2 * BINS:
         return None
-    flat = length[seen] / np.float32(RAYLEIGH_MEDIAN * config.pixel_sigma_px)
+    flat = length[seen] / np.float32(usual * config.pixel_sigma_px)
     certain = confidence[seen]
     # Confidence first: edges at its quantiles, ratios against the configured law, made monotone.
     edges = np.unique(np.quantile(certain, np.linspace(0, 1, BINS + 1)))
@@ -131,13 +134,13 @@ def _learn(config: NoiseConfig, errors: list[np.ndarray], confidences: list[np.n
         law = _falling(level, counts[kept])
     else:
         knots, law = edges[:1], np.ones(1)
-    ratio = length / (RAYLEIGH_MEDIAN * config.pixel_sigma_px * np.interp(confidence, knots, law)).astype(np.float32)
+    ratio = length / (usual * config.pixel_sigma_px * np.interp(confidence, knots, law)).astype(np.float32)
     overall = _shrunk(float(np.median(ratio[seen])), int(seen.sum()), PRIOR_COUNT["all"])
     ratio = ratio / overall
     by_camera = _groups(np.moveaxis(ratio, 1, 0), PRIOR_COUNT["camera"])
     by_keypoint = _groups(np.moveaxis(ratio / by_camera[:, None].astype(np.float32), 2, 0), PRIOR_COUNT["keypoint"])
     model = NoiseModel(overall, by_camera, by_keypoint, knots, law, config.correlation_time_s)
-    return replace(model, correlation_time_s=_correlation_time_s(model, config, every, confidence, np.array(stamps)))
+    return replace(model, correlation_time_s=_correlation_time_s(model, config, every, confidence, stamps))
 
 
 def _correlation_time_s(model: NoiseModel, config: NoiseConfig, errors: np.ndarray, confidence: np.ndarray, stamps: np.ndarray) -> float:
@@ -148,7 +151,7 @@ def _correlation_time_s(model: NoiseModel, config: NoiseConfig, errors: np.ndarr
     if not pairs.any() or usual <= 0:
         return config.correlation_time_s
     whitened = errors / model.sigma_px(confidence, config.pixel_sigma_px).astype(np.float32)[..., None]
-    good = whitened[..., 0] ** 2 + whitened[..., 1] ** 2 < 3.5**2
+    good = _squares(whitened) < 3.5**2
     whitened = np.where(good[..., None], whitened, 0.0)
     whitened -= whitened.sum(0) / np.maximum(good.sum(0), 1)[..., None].astype(np.float32)
     both = (good[:-1] & good[1:])[pairs][..., None]
@@ -164,6 +167,11 @@ def _correlation_time_s(model: NoiseModel, config: NoiseConfig, errors: np.ndarr
     prior = np.exp(-usual / config.correlation_time_s) if config.correlation_time_s > 0 else 0.0
     rho = weight * rho + (1 - weight) * prior
     return float(-usual / np.log(rho)) if rho > 1e-3 else 0.0
+
+
+def _squares(errors: np.ndarray) -> np.ndarray:
+    """Squared lengths along the last axis: component by component, which numpy does faster than a sum over so short an axis."""
+    return sum(errors[..., i] ** 2 for i in range(errors.shape[-1]))
 
 
 def _shrunk(ratio: float, count: int, prior: int) -> float:

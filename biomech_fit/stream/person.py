@@ -16,6 +16,7 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.initial import PoseStarter
 from biomech_fit.core.linear import SlowShare
 from biomech_fit.core.marginal import without_states
+from biomech_fit.core.point_residuals import PointCosts
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
 from biomech_fit.core.residuals import CAMERA_STATES
@@ -49,10 +50,21 @@ _shared_starter = lru_cache(maxsize=4)(PoseStarter)
 class PersonTracker:
     """Solver state of one person. `body` has only keypoints that the model knows; `mapped` (K_set,) says where they are in the detector's set."""
 
-    def __init__(self, body: BodyModel, mapped: np.ndarray, cameras: list[Camera], config: FitConfig, frame_rate_hz: float, device: jax.Device):
+    def __init__(
+        self,
+        body: BodyModel,
+        mapped: np.ndarray,
+        cameras: list[Camera],
+        config: FitConfig,
+        frame_rate_hz: float,
+        device: jax.Device,
+        points: PointCosts | None = None,
+        pose_memory_s: float | None = None,
+    ):
         self.body, self.mapped, self.config = body, mapped, config
         self._device = device
-        self.options = solver_options(config, frame_rate_hz, cameras, bool(body.foot_points), device.platform)
+        options = solver_options(config, frame_rate_hz, cameras, bool(body.foot_points), device.platform)
+        self.options = replace(options, points=points, pose_memory_s=pose_memory_s)
         with jax.default_device(device):
             self.solver = _shared_solver(body, len(cameras), self.options)
             self._starter = _shared_starter(body)
@@ -145,7 +157,8 @@ class PersonTracker:
     def _empty(self, x: np.ndarray, reference: np.ndarray, slow: np.ndarray) -> Window:
         options = self.options
         prior = self.states.solver_prior()
-        return empty_window(options.knots, options.frames, x, reference, camera_arrays(self.cameras), self.layout.n_keypoints, prior, slow)
+        has_points = options.points is not None
+        return empty_window(options.knots, options.frames, x, reference, camera_arrays(self.cameras), self.layout.n_keypoints, prior, slow, has_points)
 
     def corrected_cameras(self, states: np.ndarray | None = None) -> list[Camera]:
         """The cameras with the corrections estimated so far, or with others' `states` (7 C,)."""
@@ -181,8 +194,7 @@ class PersonTracker:
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
         self.frames = 0
         newest, _, result = self.take(stamp_ns, views, Status.OK, np.zeros(len(self.cameras)), self.config.window.start_iterations, START_WIDEN)
-        errors = result.frames.error_px[0][views.confidence > 0]
-        if newest is None or np.median(errors) > self.config.track.lost_rms_px:
+        if newest is None or self.is_off(result, views):
             self.drop()
             return None
         return newest
@@ -197,8 +209,7 @@ class PersonTracker:
             while self._place(stamp_ns) >= self.options.knots - 3:
                 self.window = self.solver.shift(self.window)
                 self._start_ns += round(self._spacing_ns)
-            used = views.confidence > 0
-            information, share = self.noise.information(views.confidence), self.noise.share(self._step_s())
+            share = self.noise.share(self._step_s())
             if iterations is None:
                 iterations = self.config.window.iterations if self.frames >= self.options.frames else max(GROWING_ITERATIONS, self.config.window.iterations)
             if not self.states.released and self.frames >= START_HOLD_S * self._frame_rate_hz:
@@ -208,7 +219,7 @@ class PersonTracker:
             self._views.append(views)
             self.frames += 1
             late = self.options.frames - 1 - self.lag_frames
-            frame = _frame(np.where(used[..., None], views.xy, 0.0), information, delay_s, share, self._place(stamp_ns), late)
+            frame = self._frame(views, delay_s, share, self._place(stamp_ns), late)
             settled = iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
             if settled and self._share is not None and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
                 result = self._advance_held(frame)
@@ -229,8 +240,7 @@ class PersonTracker:
             lagged = None
         self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
         if lagged is not None:
-            seen = self._views[-1 - self.lag_frames]
-            self.noise.observe(lagged.stamp_ns, seen.xy - result.frames.uv[1], seen.confidence)
+            self._learn_noise(lagged.stamp_ns, self._views[-1 - self.lag_frames], result)
         newest = self._estimate(result, 0, self._seen[-1], stamp_ns)
         assert newest is not None
         late_estimate = self._estimate(result, 1, lagged, stamp_ns)
@@ -244,13 +254,12 @@ class PersonTracker:
         self._join()
         out = []
         newest_ns = self._seen[-1].stamp_ns if self._seen[-1] else 0
-        cameras, k = len(self.cameras), self.layout.n_keypoints
         for slot in range(self.options.frames - self.lag_frames, self.options.frames):
             seen = self._seen[slot]
             if seen is None or seen.stamp_ns < self._start_ns:
                 continue
             with jax.default_device(self._device):
-                result = self._advance(_frame(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, -1.0, slot), 1, 1.0)
+                result = self._advance(self._blank(-1.0, slot), 1, 1.0)
             estimate = self._estimate(result, 1, seen, newest_ns)
             if estimate is not None and np.isfinite(estimate.position).all():
                 out.append(estimate)
@@ -265,9 +274,7 @@ class PersonTracker:
         with jax.default_device(self._device):
             while self._place(stamp_ns) - passed >= self.options.knots - 3:
                 window, passed = self.solver.shift(window), passed + 1
-            cameras, k = len(self.cameras), self.layout.n_keypoints
-            nothing = np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras)
-            frame = _frame(*nothing, 1.0, self._place(stamp_ns) - passed, self.options.frames - 1 - self.lag_frames)
+            frame = self._blank(self._place(stamp_ns) - passed, self.options.frames - 1 - self.lag_frames)
             own = jax.tree.map(np.array, window._replace(rounded=None))
             return jax.device_get(self.solver.advance_held(own, frame, self._share)[1].frames)
 
@@ -282,10 +289,10 @@ class PersonTracker:
 
     def compile(self) -> None:
         """Run every compiled function once on the real shapes."""
-        cameras, k = len(self.cameras), self.layout.n_keypoints
+        k = self.layout.n_keypoints
         pose = (np.zeros(self.body.mj_model.nv), np.eye(3), self.slow.mean)
 
-        frame = _frame(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, self.options.knots - 3.5, 0)
+        frame = self._blank(self.options.knots - 3.5, 0)
 
         def first_half() -> None:
             with jax.default_device(self._device):
@@ -304,6 +311,26 @@ class PersonTracker:
             first_half()
             other.result()
         self.drop()
+
+    # --- what is observed ---------------------------------------------------------------------------------------------------------------------------
+
+    def is_off(self, result: Result, views: Views) -> bool:
+        """Whether the newest body lies far from what was seen of it."""
+        errors = result.frames.error_px[0][views.confidence > 0]
+        return bool(np.median(errors) > self.config.track.lost_rms_px)
+
+    def _frame(self, views: Views, delay_s: np.ndarray, share: float, u: float, late: int) -> Frame:
+        xy = np.where((views.confidence > 0)[..., None], views.xy, 0.0)
+        return _frame(xy, self.noise.information(views.confidence), delay_s, share, u, late)
+
+    def _blank(self, u: float, late: int) -> Frame:
+        """A frame in which nothing is seen."""
+        cameras, k = len(self.cameras), self.layout.n_keypoints
+        return _frame(np.zeros((cameras, k, 2)), np.zeros((cameras, k)), np.zeros(cameras), 1.0, u, late)
+
+    def _learn_noise(self, stamp_ns: int, views: Views, result: Result) -> None:
+        """From the smoothed frame, which had these views."""
+        self.noise.observe(stamp_ns, views.xy - result.frames.uv[1], views.confidence)
 
     # --- small parts --------------------------------------------------------------------------------------------------------------------------------
 

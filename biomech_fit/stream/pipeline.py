@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,32 +18,14 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.residuals import CAMERA_STATES
-from biomech_fit.core.segments import segment_lengths
 from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, Status
 from biomech_fit.stream.assembler import Assembler
 from biomech_fit.stream.association import cleaned
 from biomech_fit.stream.camera_report import CameraReport
 from biomech_fit.stream.device import choose_device, use_compilation_cache, use_one_blas_thread
+from biomech_fit.stream.fitted_body import FittedBody, KnownBody
 from biomech_fit.stream.people import People
 from biomech_fit.stream.person import PersonTracker
-
-
-class KnownBody(Protocol):
-    """A person measured before (`formats.subject.Subject`)."""
-
-    name: str
-
-    def scale_vector(self, body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
-        """Scale parameters (S,) and their standard deviations."""
-        ...
-
-    def offset_matrix(self, body: BodyModel, keypoint_set: str) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoint offsets (K, 3) m and their standard deviations."""
-        ...
-
-    def covariance(self, body: BodyModel, keypoint_set: str) -> np.ndarray:
-        """(S + 3K, S + 3K) of both."""
-        ...
 
 
 class FitPipeline:
@@ -66,24 +47,18 @@ class FitPipeline:
             raise InputError("There is no camera; a fit needs at least two calibrated ones.")
         self.full_body, self.cameras, self.keypoint_set, self.config = body, list(cameras), keypoint_set, config
         self._names = [camera.name for camera in cameras]
-        self._mapped = np.asarray(body.keypoint_body) >= 0
-        known, wanted = int(self._mapped.sum()), config.track.min_start_keypoints
-        if known < wanted:
-            raise InputError(f"The model {body.name} knows {known} keypoints of the set {keypoint_set.name}; at least {wanted} are needed.")
-        self._body = _restricted(body, tuple(self._mapped))
+        self._fitted = FittedBody(body, keypoint_set, config.track.min_start_keypoints)
+        self._mapped = self._fitted.mapped
         use_compilation_cache()
         use_one_blas_thread()
-        place, device = np.cumsum(self._mapped) - 1, choose_device(config.device)
+        device = choose_device(config.device)
         trackers = [
-            PersonTracker(self._body, self._mapped, self.cameras, config, config.stream.frame_rate_hz, device) for _ in range(config.stream.max_people)
+            PersonTracker(self._fitted.solved, self._mapped, self.cameras, config, config.stream.frame_rate_hz, device) for _ in range(config.stream.max_people)
         ]
-        bones = np.array([(place[a], place[b]) for a, b in keypoint_set.edges if self._mapped[a] and self._mapped[b]], int).reshape(-1, 2)
         self._given_subject = subject
         if subject is not None:
-            trackers[0].set_subject(*self._known_body(subject))
-        partner = np.array(keypoint_set.mirror or range(len(keypoint_set)))
-        mirror = np.where(self._mapped[partner], place[partner], place)[self._mapped]
-        self._people = People(trackers, self.cameras, config, bones, mirror)
+            trackers[0].set_subject(*self._fitted.known(subject))
+        self._people = People(trackers, self.cameras, config, self._fitted.bones(), self._fitted.mirror())
         self._assembler = self._new_assembler()
         self._camera_report = CameraReport(config.refine)
         self.compiled_s: float | None = None
@@ -128,7 +103,7 @@ class FitPipeline:
 
         Returns the smoothed results that the lag still held back. Raises InputError for a subject of another model.
         """
-        known = self._known_body(subject)
+        known = self._fitted.known(subject)
         first = self._people.tracks[0]
         results = first.rest()
         self._given_subject = subject
@@ -182,31 +157,10 @@ class FitPipeline:
     def subject(self, person: int = 1) -> SubjectEstimate:
         """A person's body as estimated so far."""
         track = self._people.tracks[person - 1]
-        layout, given = track.tracker.layout, self._given_subject if person == 1 else None
+        given = self._given_subject if person == 1 else None
         slow, fitted = track.body()
-        std = np.sqrt(np.maximum(np.diag(slow.covariance), 0.0))
-        k = len(self.keypoint_set)
-        offsets, offset_std = np.zeros((k, 3)), np.full((k, 3), np.nan)
-        offsets[self._mapped] = slow.mean[layout.offsets].reshape(-1, 3)
-        offset_std[self._mapped] = std[layout.offsets].reshape(-1, 3)
-        size, kept = layout.n_scales + 3 * k, self._body_states()
-        covariance = np.full((size, size), np.nan)
-        covariance[np.ix_(kept, kept)] = slow.covariance[: layout.offsets.stop, : layout.offsets.stop]
-        return SubjectEstimate(
-            self._newest_ns,
-            given.name if given else "",
-            self.full_body.name,
-            tuple(self.full_body.scale_names),
-            slow.mean[layout.scales].copy(),
-            std[layout.scales],
-            tuple(self.full_body.keypoint_names),
-            offsets,
-            offset_std,
-            segment_lengths(self.full_body, slow.mean[layout.scales]),
-            fitted,
-            given is not None and not self.config.refine.scales,
-            covariance,
-        )
+        fixed = given is not None and not self.config.refine.scales
+        return self._fitted.estimate(self._newest_ns, given.name if given else "", slow, track.tracker.layout, fitted, fixed)
 
     def bodies(self) -> dict[int, SubjectEstimate]:
         """The bodies of the first person and of all others who are tracked or missed, by number."""
@@ -260,19 +214,6 @@ class FitPipeline:
         self._newest_ns = 0
         self._people.clear()
 
-    def _known_body(self, subject: KnownBody) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scales, offsets and their covariance as the tracker takes them. Raises InputError for a subject of another model."""
-        body, keypoint_set, kept = self.full_body, self.keypoint_set.name, self._body_states()
-        scales, _ = subject.scale_vector(body)
-        offsets, _ = subject.offset_matrix(body, keypoint_set)
-        return scales, offsets[self._mapped], subject.covariance(body, keypoint_set)[np.ix_(kept, kept)]
-
-    def _body_states(self) -> np.ndarray:
-        """(S + 3K,) where the solver's scales and offsets are among those of the whole keypoint set."""
-        scales = np.arange(len(self.full_body.scale_names))
-        offsets = len(scales) + 3 * np.flatnonzero(self._mapped)[:, None] + np.arange(3)
-        return np.concatenate([scales, offsets.reshape(-1)])
-
     def _delays(self, frame_set: FrameSet) -> np.ndarray:
         """(C,) s: each camera's stamp minus the set's."""
         return np.array([(frame_set.packets[n].stamp_ns - frame_set.stamp_ns) * 1e-9 if n in frame_set.packets else 0.0 for n in self._names])
@@ -293,16 +234,3 @@ class FitPipeline:
             return np.array([np.sqrt(np.nanmean(values[:, c][counted[:, c]] ** 2)) if counted[:, c].any() else np.nan for c in range(count)])
 
         return rms(error), rms(loaded_error)
-
-
-@lru_cache(maxsize=4)
-def _restricted(body: BodyModel, known: tuple[bool, ...]) -> BodyModel:
-    """The body with only the keypoints that it has; one object for one body, so that compiled solvers can be shared."""
-    mapped = np.array(known)
-    return replace(
-        body,
-        keypoint_names=tuple(n for n, m in zip(body.keypoint_names, mapped, strict=True) if m),
-        keypoint_body=body.keypoint_body[mapped],
-        keypoint_position=body.keypoint_position[mapped],
-        keypoint_offset_std=body.keypoint_offset_std[mapped],
-    )

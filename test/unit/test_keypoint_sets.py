@@ -12,7 +12,9 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.formats.keypoint_sets import BY_COUNT, guess_keypoint_set, keypoint_aliases, keypoint_set_names, load_keypoint_set
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "pose2sim_balancing"
-SIZES = {"coco_17": 17, "coco_18": 18, "halpe_26": 26, "body_25": 25, "body_25b": 25, "coco_wholebody_133": 133, "movi_87": 87}
+SIZES = {
+    "coco_17": 17, "coco_18": 18, "halpe_26": 26, "body_25": 25, "body_25b": 25, "coco_wholebody_133": 133, "movi_87": 87, "h36m_17": 17, "plug_in_gait": 44,
+}  # fmt: skip
 
 
 def test_all_sets_load_with_their_sizes() -> None:

@@ -14,7 +14,7 @@ from biomech_fit.core import linear
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.projection import camera_arrays
-from biomech_fit.core.residuals import CAMERA_STATES
+from biomech_fit.core.residuals import CAMERA_STATES, Observations
 from biomech_fit.core.result import Result
 from biomech_fit.core.solver import Frame, WindowSolver
 from biomech_fit.core.window import SlowPrior, Window, append, empty_window, poses_at
@@ -94,7 +94,7 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         whole = solver_of(body, cameras, replace(chosen, frames=count, knots=chosen.knots + shifts))
         batch = fresh(chosen.knots + shifts, count)
         for i in range(count - 1):
-            batch = append(batch, uv[i], information[i], delay[i], one, jnp.asarray(u[i]))
+            batch = append(batch, Observations(uv[i], information[i], delay[i], one), jnp.asarray(u[i]))
         slot = jnp.asarray(late + count - chosen.frames)
         frame = Frame(uv[-1], information[-1], delay[-1], one, jnp.asarray(u[-1]), slot)
         _, best, best_share = whole.advance(batch, frame, jnp.asarray(40), one)

@@ -10,7 +10,7 @@ from core_example import ARM, ring, toy, turn
 from biomech_fit.core.kinematics import Kinematics
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.projection import camera_arrays
-from biomech_fit.core.residuals import CAMERA_STATES
+from biomech_fit.core.residuals import CAMERA_STATES, Observations
 from biomech_fit.core.window import Head, SlowLayout, SlowPrior, Window, append, empty_window, extend, poses_at, recentre
 
 KNOTS, FRAMES, C, K, M = 7, 6, 2, 4, 5
@@ -49,7 +49,7 @@ def test_an_empty_window_stands_still_and_holds_no_frame() -> None:
 def test_append_puts_the_newest_last() -> None:
     window = start(np.random.default_rng(0))
     for i in range(FRAMES + 2):
-        window = append(window, *frame(float(i)), jnp.float32(i / 2))
+        window = append(window, Observations(*frame(float(i))), jnp.float32(i / 2))
         assert float(window.u[-1]) == i / 2 and float(window.observed.uv[-1, 0, 0, 0]) == i
         assert int(np.sum(window.valid)) == min(i + 1, FRAMES)
     np.testing.assert_allclose(window.observed.delay[:, 0], np.arange(2, FRAMES + 2))
@@ -60,7 +60,7 @@ def test_extend_keeps_the_trajectory_and_goes_on_at_constant_velocity() -> None:
     window = jax.tree.map(jnp.asarray, start(rng))
     window = window._replace(control=jnp.asarray(rng.standard_normal((KNOTS, N)), jnp.float32))
     for i in range(FRAMES):
-        window = append(window, *frame(1.0), jnp.float32(0.6 * i + 0.1))
+        window = append(window, Observations(*frame(1.0)), jnp.float32(0.6 * i + 0.1))
     before, _ = poses_at(window)
     after_window = extend(window, window.head)
     after, _ = poses_at(after_window)
