@@ -20,6 +20,8 @@ _USUAL_RAMP_S = 0.135
 _LEAST_GAIN = 0.2
 _NOISE = 2.0
 """Times the noise of a velocity that residuals tell: errors of a fitted body go on for several frames."""
+_GUESS = 0.3
+"""Standard deviation of a guessed swing speed as a share of it: people who walk at 0.6 of their speed are guessed a third too fast."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class EventModel:
     """Between these shares of the swing's speed the slope is read."""
     slope_speed: Callable[[FootSample], float]
     rounding: float
-    """What smoothing adds to the offset: the bend at the event is rounded, by this times the square of (smoothing length / ramp)."""
+    """What smoothing adds to the offset: the bend at the event is rounded, by this times a power of (smoothing length / ramp)."""
+    rounding_power: int
+    """A foot lands with a kink, and leaves smoothly: of smooth curves a cubic leaves out the fourth power."""
     model_std: float
     """Ramps: what remains with perfect kinematics, from person to person and step to step."""
     rising: bool
@@ -65,14 +69,16 @@ LANDING = EventModel(
     slope_shares=(0.15, 0.35),
     slope_speed=_slowest,
     rounding=0.12,
+    rounding_power=2,
     model_std=0.1,
     rising=False,
 )
 LEAVING = EventModel(
-    cues=(Cue(0.20, _slowest, 0.015, 1.0), Cue(0.28, _slowest, 0.105, 1.0), Cue(0.30, _slowest_in_space, 0.09, 1.0)),
+    cues=(Cue(0.20, _slowest, -0.026, 1.0), Cue(0.28, _slowest, 0.064, 1.0), Cue(0.30, _slowest_in_space, 0.049, 1.0)),
     slope_shares=(0.20, 0.40),
     slope_speed=_slowest,
-    rounding=-0.12,
+    rounding=-0.082,
+    rounding_power=4,
     model_std=0.055,
     rising=True,
 )
@@ -93,7 +99,7 @@ class Ramp:
 
 
 def event_time(
-    model: EventModel, samples: Sequence[FootSample], i: int, swing_speed: float, smoothing_s: float, ramp: Ramp
+    model: EventModel, samples: Sequence[FootSample], i: int, swing_speed: float, smoothing_s: float, ramp: Ramp, known_speed: bool = True
 ) -> tuple[float, float] | None:
     """Time and standard deviation (s); None where no crossing is among the samples.
 
@@ -104,11 +110,12 @@ def event_time(
         swing_speed: m/s, greatest horizontal speed of the swing.
         smoothing_s: s, length of the polynomials behind the speeds.
         ramp: of this foot's events of this kind; learns from this one.
+        known_speed: the person's swings have been seen, this one or earlier ones.
     """
     first, last = (_crossing(samples, i, model.slope_speed, share * swing_speed, model.rising) for share in model.slope_shares)
     if first is not None and last is not None:
         ramp.read(abs(last - first) / (model.slope_shares[1] - model.slope_shares[0]))
-    rounding = model.rounding * (smoothing_s / ramp.length_s) ** 2
+    rounding = model.rounding * (smoothing_s / ramp.length_s) ** model.rounding_power
     found, weights = [], []
     for cue in model.cues:
         t = _crossing(samples, i, cue.speed, cue.share * swing_speed, model.rising)
@@ -120,7 +127,8 @@ def event_time(
     t = _mean(found, weights)
     scatter = _mean([(x - t) ** 2 for x in found], weights) if len(found) > 1 else (0.2 * ramp.length_s) ** 2
     noise = _NOISE * samples[i].velocity_std * ramp.length_s / swing_speed
-    return t, sqrt((model.model_std * ramp.length_s) ** 2 + noise**2 + 0.5 * scatter)
+    guess = 0.0 if known_speed else _GUESS * _mean([cue.share for cue in model.cues], [cue.weight for cue in model.cues]) * ramp.length_s
+    return t, sqrt((model.model_std * ramp.length_s) ** 2 + noise**2 + 0.5 * scatter + guess**2)
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -239,14 +239,16 @@ class FootGait:
         usual = max(max(s.flat) for s in samples[left:]) if whole else self._usual_speed()
         if usual is not None:
             speed = min(speed, usual)
-        return self._event(False, left, speed if speed >= self._s.min_swing_speed_m_s else None)
+        return self._event(False, left, speed if speed >= self._s.min_swing_speed_m_s else None, whole or self._swing_speed_sure)
 
     def _may_ride(self, sample: FootSample) -> bool:
-        """Just landed and low, but going back against its last swing, where the floor is not known to move: it may stand on a belt."""
-        if self._swing_way is None or sample.t - self._since > _RIDE_S or self._floor.at(sample.t) != (0.0, 0.0) or min(self._lift(sample)) > _RIDE_M:
+        """Just landed (or just seen) and low, but going back against its last swing (or its own direction), where the floor is not known to move: it may
+        stand on a belt."""
+        if sample.t - self._since > _RIDE_S or self._floor.at(sample.t) != (0.0, 0.0) or min(self._lift(sample)) > _RIDE_M:
             return False
-        v = (0.5 * (sample.calm[0] + sample.calm[3]), 0.5 * (sample.calm[1] + sample.calm[4]))
-        return v[0] * self._swing_way[0] + v[1] * self._swing_way[1] < -0.7 * hypot(*v)
+        v, p = (0.5 * (sample.calm[0] + sample.calm[3]), 0.5 * (sample.calm[1] + sample.calm[4])), sample.position
+        way = self._swing_way or (p[3] - p[0], p[4] - p[1])
+        return v[0] * way[0] + v[1] * way[1] < -0.7 * hypot(*v) * hypot(*way)
 
     def _land(self, i: int) -> RawEvent | None:
         samples, left = self._samples, self._left if self._left is not None else 0
@@ -266,7 +268,7 @@ class FootGait:
         if not real or (away < self._s.min_swing_length_m / seen and height < self._s.height_gate_m):  # a twitch; the stance that it broke goes on
             return None
         if fastest < self._s.min_swing_speed_m_s:  # up and down on the spot
-            return self._event(True, i, None)
+            return self._event(True, i, None, True)
         if not whole:
             usual = self._usual_speed() or _USUAL_SWING_M_S
             fastest = min(max(fastest, usual), _UNSEEN_FACTOR * fastest)
@@ -275,7 +277,7 @@ class FootGait:
         elif whole:
             self.swing_speed = 0.5 * (self.swing_speed + fastest)
         self._swing_speed_sure |= whole
-        return self._event(True, i, fastest)
+        return self._event(True, i, fastest, self._swing_speed_sure)
 
     def _moved(self, start: FootSample, end: FootSample, p: int) -> float:
         """m, how far heel or toe went over the floor."""
@@ -283,11 +285,11 @@ class FootGait:
         v = self._floor.at(end.t)
         return hypot(b[3 * p] - a[3 * p] - v[0] * dt, b[3 * p + 1] - a[3 * p + 1] - v[1] * dt)
 
-    def _event(self, initial: bool, i: int, swing_speed: float | None) -> RawEvent | None:
+    def _event(self, initial: bool, i: int, swing_speed: float | None, known_speed: bool) -> RawEvent | None:
         """The event near instant i; without a speed along the floor, when support was as likely as swing."""
         samples, timed = self._samples, None
         if swing_speed is not None:
-            timed = event_time(LANDING if initial else LEAVING, samples, i, swing_speed, self._motion.smoothing_s, self._ramps[initial])
+            timed = event_time(LANDING if initial else LEAVING, samples, i, swing_speed, self._motion.smoothing_s, self._ramps[initial], known_speed)
         t, std = timed if timed is not None else (samples[i].t, _COARSE_STD_S)
         if t - self._last_event[initial] < self._s.min_swing_s + self._s.min_stance_s:
             return None

@@ -10,7 +10,7 @@ from biomech_fit.core.types import EventType, PoseEstimate, Side, Status
 NAMES = ("LHeel", "RHeel", "LToe", "RToe")
 SECONDS, SETTLED_S = 14.0, 1.2
 NOISE_M = 0.002
-TOLERANCE_S = 0.09
+TOLERANCE_S = 0.1
 """Made-up feet leave and land less abruptly than real ones, and some swings begin slowly. Times are tested on real walks; here none may be missing."""
 
 
