@@ -95,7 +95,7 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
     n, m = system.cross.shape[1:]
     wanted = poses.shape[0]
     system, a, b = _normalise(system)
-    chain, (y, border, late) = _eliminate(system, [system.rhs[:, :, None], system.cross, _columns(poses, a)])
+    chain, (y, border, late), _ = eliminate(system.diagonal, system.band, [system.rhs[:, :, None], system.cross, _columns(poses, a)])
     flat, late = border.reshape(-1, m), late.reshape(-1, wanted * n)
     borders = flat.T @ late
     root = _inverse_factor(system.corner - flat.T @ flat)
@@ -103,7 +103,7 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
     asked = jnp.concatenate([borders, (system.corner_rhs - y.reshape(-1) @ flat)[:, None]], 1)
     answer = root.T @ (root @ asked)
     slow, slow_step = root.T @ root, answer[:, -1]
-    step = _substitute(chain, y[:, :, 0] - border @ slow_step)
+    step = substitute(chain, y[:, :, 0] - border @ slow_step)
     pose_slow = -answer[:, :-1].T.reshape(wanted, n, m)
     share = SlowShare(-pose_slow @ jnp.swapaxes(borders.reshape(m, wanted, n), 0, 1), pose_slow * b, slow * b[:, None] * b)
     return ArrowSolution(step * a, slow_step * b, _squares(late, wanted), share)
@@ -112,8 +112,8 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
 def solve_banded_held(system: ArrowSystem, poses: Array, share: SlowShare) -> ArrowSolution:
     """The same with the slow states held where they are; what they add to the covariances is given."""
     system, a, _ = _normalise(system)
-    chain, (y, late) = _eliminate(system, [system.rhs[:, :, None], _columns(poses, a)])
-    step = _substitute(chain, y[:, :, 0])
+    chain, (y, late), _ = eliminate(system.diagonal, system.band, [system.rhs[:, :, None], _columns(poses, a)])
+    step = substitute(chain, y[:, :, 0])
     return ArrowSolution(step * a, jnp.zeros_like(system.corner_rhs), _squares(late.reshape(-1, late.shape[2]), poses.shape[0]), share)
 
 
@@ -123,14 +123,31 @@ def _columns(poses: Array, a: Array) -> Array:
     return (poses.T[:, None, :, None] * (a[:, :, None, None] * jnp.eye(n, dtype=a.dtype)[:, None, :])).reshape(count, n, -1)
 
 
-def _eliminate(system: ArrowSystem, columns: list[Array]) -> tuple[tuple[Array, Array], list[Array]]:
-    """L^-1 of some columns (Q, N, each its own width), with F = L L^T, and what back substitution needs of L: inverse diagonal blocks and what is below."""
+def with_head(system: ArrowSystem, matrix: Array, cross: Array, rhs: Array) -> ArrowSystem:
+    """The system with information on its first ORDER control points added: matrix (ORDER N, ORDER N), cross (ORDER N, M) and right side (ORDER N,)."""
     n = system.rhs.shape[1]
+    blocks = matrix.reshape(ORDER, n, ORDER, n)
+    diagonal, band = system.diagonal, system.band
+    for i in range(ORDER):
+        diagonal = diagonal.at[i].add(blocks[i, :, i])
+        for d in range(ORDER - 1 - i):
+            band = band.at[i, d].add(blocks[i, :, i + d + 1])
+    cross = system.cross.at[:ORDER].add(cross.reshape(ORDER, n, -1))
+    return system._replace(diagonal=diagonal, band=band, cross=cross, rhs=system.rhs.at[:ORDER].add(rhs.reshape(ORDER, n)))
+
+
+def eliminate(diagonal: Array, band: Array, columns: list[Array]) -> tuple[tuple[Array, Array], list[Array], tuple[Array, Array]]:
+    """L^-1 of some columns (Q, N, each its own width), with F = L L^T of Q control points in time order.
+
+    Returns what back substitution needs of L (inverse diagonal blocks (Q, N, N), and what couples them to those behind, (Q, N, ORDER N)), the columns, and
+    what is to be added to the matrix and the columns of the ORDER control points that follow: (ORDER N, ORDER N) and (ORDER N, widths).
+    """
+    n = diagonal.shape[1]
     right = jnp.concatenate(columns, 2)
     width = ORDER * n
-    band = jnp.swapaxes(system.band, 1, 2).reshape(-1, n, width)
+    band = jnp.swapaxes(band, 1, 2).reshape(-1, n, width)
 
-    def eliminate(carry, inputs):
+    def one(carry, inputs):
         diagonal, band, right = inputs
         block, rest = carry
         factor = jax.lax.linalg.cholesky(diagonal + block[:n, :n], symmetrize_input=False)
@@ -143,20 +160,21 @@ def _eliminate(system: ArrowSystem, columns: list[Array]) -> tuple[tuple[Array, 
         return (block, rest), (inverse, done)
 
     start = (jnp.zeros((width, width), right.dtype), jnp.zeros((width, right.shape[2]), right.dtype))
-    _, (inverse, done) = jax.lax.scan(eliminate, start, (system.diagonal, band, right))
+    left, (inverse, done) = jax.lax.scan(one, start, (diagonal, band, right))
     edges = np.cumsum([width, *(c.shape[2] for c in columns)])
-    return (inverse, done[:, :, :width]), [done[:, :, i:j] for i, j in pairwise(edges)]
+    return (inverse, done[:, :, :width]), [done[:, :, i:j] for i, j in pairwise(edges)], left
 
 
-def _substitute(chain: tuple[Array, Array], right: Array) -> Array:
-    """L^-T of a vector (Q, N)."""
+def substitute(chain: tuple[Array, Array], right: Array, after: Array | None = None) -> Array:
+    """L^-T of a vector (Q, N); `after` (ORDER N,) is the solution of the control points that follow, None = there are none."""
 
     def back(carry, inputs):
         inverse, below, y = inputs
         x = inverse.T @ (y - below @ carry)
         return jnp.concatenate([x, carry[: -x.shape[0]]]), x
 
-    _, solution = jax.lax.scan(back, jnp.zeros(ORDER * right.shape[1], right.dtype), (*chain, right), reverse=True)
+    start = jnp.zeros(ORDER * right.shape[1], right.dtype) if after is None else after
+    _, solution = jax.lax.scan(back, start, (*chain, right), reverse=True)
     return solution
 
 

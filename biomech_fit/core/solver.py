@@ -26,7 +26,7 @@ from biomech_fit.core.residuals import Observations
 from biomech_fit.core.result import Result
 from biomech_fit.core.window import Head, Window, append, extend, recentre
 from biomech_fit.core.window_costs import SolverOptions, WindowCosts
-from biomech_fit.core.window_readout import read_out, wanted
+from biomech_fit.core.window_readout import newest_and, read_out
 
 _SOLVERS = {"banded": (solve_banded, solve_banded_held), "dense": (solve_dense, solve_dense_held)}
 
@@ -95,7 +95,7 @@ class WindowSolver:
             window, widen, _, _ = carry
             lin = self.costs.linearise(window, widen)
             system = self.costs.system(window, lin, self.options.damping * (widen - 1))
-            at, _ = spline.basis(wanted(window, frame.late), self.options.knots)
+            at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
             solution = self._solve(system, at)
             return self._moved(window, solution), jnp.maximum(widen * 0.7, 1.0), solution, lin.cost
 
@@ -108,7 +108,7 @@ class WindowSolver:
         window = _take(window, frame)
         lin = self.costs.linearise(window, jnp.float32(1.0))
         system = self.costs.system(window, lin, jnp.float32(0.0))
-        at, _ = spline.basis(wanted(window, frame.late), self.options.knots)
+        at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
         solution = self._solve_held(system, at, share)
         window = self._moved(window, solution)
         return window, self._result(window, frame, solution, lin.cost)
@@ -121,7 +121,7 @@ class WindowSolver:
         return window._replace(control=window.control + step, last_step=step, slow=window.slow + shrink * solution.slow_step)
 
     def _result(self, window: Window, frame: Frame, solution: ArrowSolution, cost: Array) -> Result:
-        return Result(read_out(self.costs, window, frame.late, solution), window.slow, cost)
+        return Result(read_out(self.costs, window, newest_and(window, frame.late), solution.pose, solution.share), window.slow, cost)
 
     def _shift(self, window: Window) -> Window:
         exact = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(jnp.float64), window)

@@ -14,13 +14,16 @@ from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.contact import ContactNoise, contact
 from biomech_fit.core.kinematics import Keypoints, Kinematics
-from biomech_fit.core.linear import ORDER, ArrowSystem
+from biomech_fit.core.linear import ORDER, ArrowSystem, with_head
 from biomech_fit.core.motion import ChainTerms, lingering, motion_prior, pose_terms
 from biomech_fit.core.point_residuals import PointCosts, point_terms
 from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import CAMERA_STATES, PointInformation, corrected_cameras, make_lens, reprojection
 from biomech_fit.core.robust import KERNELS
 from biomech_fit.core.window import SlowLayout, Window
+
+COMMON_CLOCK = 100.0
+"""The mean of all clocks is held by so much more information than it has from their own priors."""
 
 
 @dataclass(frozen=True)
@@ -179,23 +182,15 @@ class WindowCosts:
         deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
         head, prior = window.head.information, self.slow_precision(window)
         head_rhs = window.head.vector - head @ deviation
-        n = window.control.shape[1]
-        split = ORDER * n
-        blocks = head[:split, :split].reshape(ORDER, n, ORDER, n)
-        full = observed.diagonal + jax.vmap(jnp.diag)(diagonal)
-        band = observed.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling)
-        for i in range(ORDER):
-            full = full.at[i].add(blocks[i, :, i])
-            for d in range(ORDER - 1 - i):
-                band = band.at[i, d].add(blocks[i, :, i + d + 1])
-        return ArrowSystem(
-            full,
-            band,
-            observed.cross.at[:ORDER].add(head[:split, split:].reshape(ORDER, n, -1)),
-            lin.corner + prior + head[split:, split:],
-            (observed.rhs - motion.gradient - gradient).at[:ORDER].add(head_rhs[:split].reshape(ORDER, n)),
-            lin.corner_rhs + prior @ (window.prior.mean - window.slow) + head_rhs[split:],
+        split = ORDER * window.control.shape[1]
+        system = observed._replace(
+            diagonal=observed.diagonal + jax.vmap(jnp.diag)(diagonal),
+            band=observed.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling),
+            corner=lin.corner + prior + head[split:, split:],
+            rhs=observed.rhs - motion.gradient - gradient,
+            corner_rhs=lin.corner_rhs + prior @ (window.prior.mean - window.slow) + head_rhs[split:],
         )
+        return with_head(system, head[:split, :split], head[:split, split:], head_rhs[:split])
 
     def on_control_points(self, window: Window, lin: Linearisation) -> ArrowSystem:
         """Spread the frames' normal equations over the control points that carry them."""
@@ -231,14 +226,19 @@ class WindowCosts:
         return ChainTerms(*(a + b for a, b in zip(terms, more, strict=True)))
 
     def slow_precision(self, window: Window) -> Array:
-        """The slow states' prior information at the current estimate."""
+        """The slow states' prior information at the current estimate.
+
+        All clocks together can be turned back without any picture's objection: the motion is only moved in time. Their mean, of those that are on time, is held.
+        """
         precision = window.prior.precision
         if not (self.options.robust_clock and self.layout.n_cameras):
             return precision
         clock = np.arange(self.layout.cameras.start + CAMERA_STATES - 1, self.layout.cameras.stop, CAMERA_STATES)
         deviation = (window.slow - window.prior.mean)[clock]
-        own = precision[clock, clock]
-        return precision.at[clock, clock].set(own / (1 + own * deviation * deviation))
+        own = jnp.diagonal(precision)[clock]
+        robust = own / (1 + own * deviation * deviation)
+        together = COMMON_CLOCK * robust[:, None] * robust / jnp.sum(robust)
+        return precision.at[clock[:, None], clock].set(jnp.diag(robust) + together)
 
     def keypoint_velocity(self, keypoints: Keypoints, slope: Array) -> Array:
         """(T, K, 3) m/s, from the poses' derivative by u (T, N)."""

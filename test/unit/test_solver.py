@@ -15,7 +15,7 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations
-from biomech_fit.core.result import Result
+from biomech_fit.core.result import Readout, Result
 from biomech_fit.core.solver import Frame, WindowSolver
 from biomech_fit.core.window import SlowPrior, Window, append, empty_window, poses_at
 from biomech_fit.core.window_costs import SolverOptions
@@ -132,7 +132,7 @@ def test_the_normal_equations_are_the_derivatives_of_the_cost() -> None:
         window = window._replace(observed=window.observed._replace(information=rng.uniform(0.1, 1, (4, 3, 4)), share=np.ones(4)))
         window = converted(window, jnp.float64)
         x, _ = poses_at(window)
-        predicted = read_out(solver.costs, window, jnp.asarray(1), _nothing(solver, 2)).uv  # frames 3 and 1
+        predicted = _read(solver, window, [3, 1], _nothing(solver, 2)).uv
         assert np.isfinite(predicted).all() and x.shape == (4, n)
 
         @jax.jit
@@ -173,7 +173,7 @@ def test_keypoint_covariances_are_carried_over() -> None:
             window = empty_window(5, 4, z[:n], np.eye(3), camera_arrays(cameras, jnp.float64), 4, prior_of(solver), z[n:])
             window = converted(window._replace(u=np.array([0.1, 0.6, 1.2, 1.9])), jnp.float64)
             window = window._replace(control=jnp.tile(jnp.asarray(z[:n]), (5, 1)), slow=jnp.asarray(z[n:]))
-            return read_out(solver.costs, window, jnp.asarray(1), solution)
+            return _read(solver, window, [3, 1], solution)
 
         root = 0.01 * rng.standard_normal((n + m, n + m))
         joint = root @ root.T
@@ -192,6 +192,10 @@ def _dense(system: linear.ArrowSystem) -> jax.Array:
     return linear.assemble_dense(system)[0]
 
 
+def _read(solver: WindowSolver, window: Window, slots: list[int], solution: linear.ArrowSolution) -> Readout:
+    return read_out(solver.costs, window, jnp.asarray(slots), solution.pose, solution.share)
+
+
 def _nothing(solver: WindowSolver, frames: int) -> linear.ArrowSolution:
     n, m, q = solver.costs.kinematics.n_coordinates, solver.layout.size, solver.options.knots
     zeros = jnp.zeros
@@ -201,7 +205,7 @@ def _nothing(solver: WindowSolver, frames: int) -> linear.ArrowSolution:
 
 def _pixels(solver: WindowSolver, window: Window, slot: int) -> jax.Array:
     """(C, K, 2) what the solver predicts for a slot."""
-    return read_out(solver.costs, window, jnp.asarray(slot), _nothing(solver, 2)).uv[1]
+    return _read(solver, window, [slot], _nothing(solver, 1)).uv[0]
 
 
 # --- what it does ---------------------------------------------------------------------------------------------------------------------------------------
