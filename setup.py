@@ -25,7 +25,7 @@ NODES = [name for name in ("fitter", "gait", "simulator", "replay", "overlay", "
 
 # Names only: the versions of all of them stand in constraints.txt.
 CORE = (
-    "jax jaxlib mujoco mujoco-mjx optax numpy scipy opencv-python-headless rosbags ezc3d pyyaml threadpoolctl tomlkit matplotlib tqdm trimesh"
+    "jax jaxlib mujoco mujoco-mjx optax numpy scipy opencv-python-headless rosbags ezc3d pyyaml threadpoolctl tomlkit matplotlib tqdm trimesh distributed"
 ).split()
 ROS_GENERATORS = (
     "ros-ament-cmake ros-ament-cmake-python ros-ament-package ros-ament-cmake-include-directories ros-ament-cmake-ros-core "

@@ -65,6 +65,10 @@ def _ours(session: Session, keypoint_set: KeypointSet, condition: Condition, opt
     return ours.track(session, keypoint_set, condition.refine, options.settings, known)
 
 
+def _fit(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options, both: bool) -> dict[str, Output]:
+    return ours.fit(session, keypoint_set, condition.refine, options.settings, both)
+
+
 def _pose2sim(session: Session, keypoint_set: KeypointSet, condition: Condition, options: Options, known: bool) -> dict[str, Output]:
     if not condition.refine:
         return {}
@@ -82,6 +86,8 @@ def _plain(session: Session, keypoint_set: KeypointSet, condition: Condition, op
 PIPELINES: dict[str, Callable[[Session, KeypointSet, Condition, Options], dict[str, Output]]] = {
     "ours": partial(_ours, known=True),
     "ours-unknown": partial(_ours, known=False),
+    "ours-fit": partial(_fit, both=True),
+    "ours-fit-walk": partial(_fit, both=False),
     "pose2sim": partial(_pose2sim, known=True),
     "pose2sim-unknown": partial(_pose2sim, known=False),
     "plain": _plain,

@@ -20,6 +20,7 @@ from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import FrameResult, PoseEstimate
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.subject import Subject, subject_from_estimate
+from biomech_fit.offline.fit import OfflineRecording, fit_person
 from biomech_fit.stream.pipeline import FitPipeline
 
 
@@ -90,3 +91,23 @@ def _output(estimates: list[PoseEstimate | None], recording: Recording, body: Bo
         points[t], point_std[t] = estimate.keypoints, estimate.keypoint_std
         angles[t], angle_std[t] = np.rad2deg(estimate.position[columns]), np.rad2deg(estimate.position_std[columns])
     return Output(points, angles, *ms, cameras, point_std, angle_std)
+
+
+def fit(session: Session, keypoint_set: KeypointSet, refine: bool, settings: dict[str, Any], both: bool) -> dict[str, Output]:
+    """The offline fit of the walk; `both`: together with the standing trial, with one body and one rig."""
+    config = from_mapping({"stream.frame_rate_hz": RATE_HZ} | settings, FitConfig())
+    if not refine:
+        config = replace(config, refine=replace(config.refine, cameras=False))
+    validate(config)
+    body = body_for(keypoint_set.name, keypoint_set)
+    named = [("static", session.static), ("walk", session.walk)] if both else [("walk", session.walk)]
+    recordings = [
+        OfflineRecording(name, list(recording.given), RATE_HZ, lambda recording=recording: (p for packets in recording.frames for p in packets))
+        for name, recording in named
+    ]
+    began, cpu_began = time.perf_counter(), time.process_time()
+    person = fit_person(recordings, body, keypoint_set, config)
+    frames = sum(len(recording.frames) for _, recording in named)
+    ms = 1e3 * (time.perf_counter() - began) / frames, 1e3 * (time.process_time() - cpu_began) / frames
+    walk = person.trials[-1]
+    return {"fit": _output([r.smoothed for r in walk.results], session.walk, body, list(walk.calibration.cameras), ms)}

@@ -198,8 +198,16 @@ class StepsConfig:
 
 
 @dataclass(frozen=True)
+class OfflineConfig:
+    """The offline fit of whole recordings (`biomech-fit fit`)."""
+
+    iterations: int = setting(20, "The most Gauss-Newton iterations of one solution.", low=1, high=1000)
+    tolerance_rad: float = setting(1e-3, "A solution is reached when no joint moves by more than this in a step.", unit="rad", low=1e-8, high=0.1)
+
+
+@dataclass(frozen=True)
 class FitConfig:
-    """All settings of the streaming fit."""
+    """All settings of the fit."""
 
     device: str = setting("auto", "Where the solver runs: auto takes a GPU if JAX has one.", choices=("auto", "cpu", "gpu"))
     stream: StreamConfig = group(StreamConfig, "How single camera frames become frame sets.")
@@ -213,3 +221,4 @@ class FitConfig:
     track: TrackConfig = group(TrackConfig, "When a track starts, is lost, and is started anew.")
     gait: GaitConfig = group(GaitConfig, "Gait events from the smoothed body.")
     steps: StepsConfig = group(StepsConfig, "Means over steps.")
+    fit: OfflineConfig = group(OfflineConfig, "The offline fit of whole recordings.")

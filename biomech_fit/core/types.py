@@ -129,6 +129,8 @@ class FrameResult:
     """(C, K); 0 = missing."""
     person: int = 1
     """Number of the person; with one person tracked at once always 1."""
+    delay_s: np.ndarray | None = None
+    """(C,) each camera's stamp minus the frame's, where keypoints were taken from it."""
 
 
 class EventType(IntEnum):

@@ -93,7 +93,8 @@ class Collector:
             **more,  # type: ignore[arg-type]
         )
         counted = np.where(confidence >= CONFIDENCE_THRESHOLD, np.linalg.norm(reprojected_late - observed, axis=-1), np.nan)
-        run.extra["smoothed"] = {"reprojection_px": reprojection_figures(run.errors_px(before=True), counted), "lag_s": self._lag_s}
+        if not run.offline:
+            run.extra["smoothed"] = {"reprojection_px": reprojection_figures(run.errors_px(before=True), counted), "lag_s": self._lag_s}
         return run
 
     def _trajectory(

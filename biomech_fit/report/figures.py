@@ -89,7 +89,7 @@ def summarise(result: TrackResult) -> dict[str, Any]:
         "reprojection_px": reprojection,
         "camera_correction": correction,
         "segment_lengths_m": {k: float(v) for k, v in result.segment_lengths_m.items()},
-        "events": {**event_counts(result.smoothed.events), "causal": event_counts(result.causal.events)},
+        "events": event_counts(result.smoothed.events) | ({} if result.offline else {"causal": event_counts(result.causal.events)}),
         "steps": step_means(result.smoothed.steps),
         "gait_summary": gait_figures(result.smoothed.steps, result.step_settings),
         "notices": list(result.notices),

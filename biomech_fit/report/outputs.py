@@ -37,12 +37,15 @@ STEP_COLUMNS = (
 def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> None:
     """Writes everything that a run leaves behind into the folder `out` (made where it is missing); docs/outputs.md describes each file.
 
-    The causal result goes into `out`, the smoothed one under the same names into `out/smoothed`. Each file is written whole. `report` False leaves
-    out report.html and the pictures.
+    The causal result goes into `out`, the smoothed one under the same names into `out/smoothed`; an offline fit's into `out`. Each file is written whole.
+    `report` False leaves out report.html and the pictures.
     """
     out = Path(out)
-    write_trajectory(out, result, result.causal)
-    write_trajectory(out / "smoothed", result, result.smoothed)
+    if result.offline:
+        write_trajectory(out, result, result.smoothed)
+    else:
+        write_trajectory(out, result, result.causal)
+        write_trajectory(out / "smoothed", result, result.smoothed)
     like = result.calibration if result.calibration is not None and result.calibration.format == "pose2sim" else "pose2sim"
     if result.cameras_refined:
         write_calibration(out / "calibration.toml", [fallen_camera(c, result.world_up) for c in result.cameras_refined], like)
@@ -147,6 +150,14 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], .
 )
 
 
+_OFFLINE_CAPTIONS = {
+    "joint_angles": "The fit with its 95 % band. Blue: left, red: right.",
+    "pelvis": "Position and orientation; below each its 95 % band.",
+    "latency": None,
+}
+"""What is said of an offline fit's pictures, where it is not the same; None = no such picture."""
+
+
 def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
     """(section, name, caption, PNG) of each picture that there is something for."""
     drawn = []
@@ -156,7 +167,8 @@ def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
         for section, name, caption, function in _PICTURES:
             if name == "gc_curves":
                 drawn += gait
-            figure = function(result)
+            caption = _OFFLINE_CAPTIONS.get(name, caption) if result.offline else caption
+            figure = function(result) if caption is not None else None
             if figure is not None:
                 drawn.append((section, name, caption, png(figure)))
             if name == "gc_curves":

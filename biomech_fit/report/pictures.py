@@ -67,12 +67,13 @@ def joint_angles(result: TrackResult) -> Figure | None:
             visible[-1].set_xlabel(time_label(result.time_s))
             visible[-1].xaxis.set_major_locator(time_ticks())
             visible[-1].tick_params(labelbottom=True)
+    kind = "fit" if result.offline else "smoothed"
     handles = [
         Patch(color=LEFT, label="left"),
         Patch(color=RIGHT, label="right"),
-        axes[0, 0].plot([], [], color=MIDDLE, lw=2.0, label="smoothed")[0],
-        axes[0, 0].plot([], [], color=MIDDLE, lw=0.7, label="causal")[0],
-        Patch(color=lighter(MIDDLE, 0.75), label="smoothed, 95 % band"),
+        axes[0, 0].plot([], [], color=MIDDLE, lw=2.0, label=kind)[0],
+        *([] if result.offline else [axes[0, 0].plot([], [], color=MIDDLE, lw=0.7, label="causal")[0]]),
+        Patch(color=lighter(MIDDLE, 0.75), label=f"{kind}, 95 % band"),
         axes[0, 0].plot([], [], color=MIDDLE, lw=0.8, ls=":", label="initial contact")[0],
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=6)
@@ -127,7 +128,8 @@ def status_timeline(result: TrackResult) -> Figure | None:
     axes = figure.subplots(3, 1, sharex=True, height_ratios=(0.5, 1, 1))
     present = []
     period = 1 / result.frame_rate_hz if result.frame_rate_hz else 1 / 60
-    for row, trajectory in ((1, result.causal), (0, result.smoothed)):
+    rows = [("fit", result.smoothed)] if result.offline else [("smoothed", result.smoothed), ("causal", result.causal)]
+    for row, (_, trajectory) in enumerate(rows):
         for status in Status:
             frames = trajectory.status == status
             if not frames.any():
@@ -135,7 +137,7 @@ def status_timeline(result: TrackResult) -> Figure | None:
             axes[0].broken_barh(_runs(time, frames, period), (row - 0.4, 0.8), color=STATUS_COLOUR[status], lw=0)
             if status not in present:
                 present.append(status)
-    axes[0].set_yticks([0, 1], ["smoothed", "causal"])
+    axes[0].set_yticks(range(len(rows)), [name for name, _ in rows])
     axes[0].grid(False)
     axes[0].set_title("status")
     handles = [Patch(color=STATUS_COLOUR[s], label=f"{s.name.lower().replace('_', ' ')}: {STATUS_SENTENCE[s]}") for s in present]

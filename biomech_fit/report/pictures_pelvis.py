@@ -43,27 +43,29 @@ def pelvis(result: TrackResult) -> Figure | None:
         above.set_title(title)
         above.set_ylabel(unit)
         fine = 1e3 if small == "mm" else 1.0
-        bands = [(CAUSAL, fine * scale * BAND_95 * result.causal.position_std[:, index]), (SMOOTHED, fine * BAND_95 * std)]
+        bands = [(SMOOTHED, fine * BAND_95 * std)]
+        if not result.offline:
+            bands.insert(0, (CAUSAL, fine * scale * BAND_95 * result.causal.position_std[:, index]))
         for colour, half in bands:
             below.fill_between(result.time_s, -half, half, color=lighter(colour, 0.65), lw=0)
         difference = fine * (scale * result.causal.position[:, index] - mean)
-        below.plot(result.time_s, difference, color=MIDDLE, lw=0.8)
+        if not result.offline:
+            below.plot(result.time_s, difference, color=MIDDLE, lw=0.8)
         shown = np.concatenate([bands[0][1], np.abs(difference)])
         if np.isfinite(shown).any():  # an unsure start must not squeeze the rest
             top = 1.3 * float(np.nanpercentile(shown, 98))
             below.set_ylim(-top, top)
-        below.set_ylabel(f"difference ({small})")
+        below.set_ylabel(f"{'95 % band' if result.offline else 'difference'} ({small})")
     for axis in axes.flat:
         axis.margins(y=0.1)
         axis.set_xlim(start, end)
         axis.xaxis.set_major_locator(time_ticks())
     for axis in axes[-1]:
         axis.set_xlabel(time_label(result.time_s))
-    handles = [
-        Line2D([], [], color=SMOOTHED, lw=1.5, label="smoothed"),
-        Line2D([], [], color=MIDDLE, lw=0.8, label="causal minus smoothed"),
-        Patch(color=lighter(SMOOTHED, 0.65), label="95 % band, smoothed"),
-        Patch(color=lighter(CAUSAL, 0.65), label="95 % band, causal"),
-    ]
+    kind = "fit" if result.offline else "smoothed"
+    handles = [Line2D([], [], color=SMOOTHED, lw=1.5, label=kind), Patch(color=lighter(SMOOTHED, 0.65), label=f"95 % band, {kind}")]
+    if not result.offline:
+        handles.insert(1, Line2D([], [], color=MIDDLE, lw=0.8, label="causal minus smoothed"))
+        handles.append(Patch(color=lighter(CAUSAL, 0.65), label="95 % band, causal"))
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure

@@ -95,6 +95,8 @@ class TrackResult:
     """The axis of the calibration's file that points up; everything here is in a z-up world (`formats.world_up`)."""
     step_settings: SummarySettings = field(default_factory=SummarySettings)
     """Which steps count in the means."""
+    offline: bool = False
+    """The smoothed trajectory is that of an offline fit, which has no causal one: both are the same, and one set of files is written."""
     extra: dict[str, object] = field(default_factory=dict)
     """More named entries for summary.json (plain JSON values)."""
 

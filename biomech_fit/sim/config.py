@@ -55,6 +55,10 @@ class SimConfig:
     keypoint_offset_mm: float = setting(
         10.0, "RMS length of the constant vector from each keypoint to the point that the detector aims at on this person.", unit="mm", low=0.0, high=100.0
     )
+    detector_bias_mm: float = setting(
+        0.0, "RMS length of a further such vector, which is the same for all people that this detector sees.", unit="mm", low=0.0, high=100.0
+    )
+    detector_seed: int = setting(0, "Chooses the detector whose bias that is.", low=0, high=2**31 - 1)
 
     # The cameras.
     cameras: int = setting(8, "Number of cameras.", low=1, high=64)

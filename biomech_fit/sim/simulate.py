@@ -22,7 +22,7 @@ from biomech_fit.sim.detector import Detections, detect, hidden_points
 from biomech_fit.sim.fault_plan import EXTRA_PAUSE_S, MEAN_LENGTH_S, plan_faults
 from biomech_fit.sim.faults import Away, Fault, Stranger, any_active, clock_step, faults_of, lag, of_camera, places
 from biomech_fit.sim.path import Course, plan_course
-from biomech_fit.sim.subject import Subject, body_points, random_subject
+from biomech_fit.sim.subject import Subject, body_points, detector_bias, random_subject
 from biomech_fit.sim.walker import Motion, WalkStyle, build_motion
 
 MARGIN_S = 0.6
@@ -150,6 +150,9 @@ def _one(config: SimConfig, part: int, faults: Sequence[Fault], person: int, pla
         joint_offset_m=1e-3 * config.joint_offset_mm,
         keypoint_offset_m=1e-3 * config.keypoint_offset_mm,
     )
+    if config.detector_bias_mm > 0:
+        bias = detector_bias(body, 1e-3 * config.detector_bias_mm, config.detector_seed)
+        subject = replace(subject, keypoint_offset=subject.keypoint_offset + bias)
     course = _course(config, seeds[1])
     motion = _walk(config, subject, course if place is None else placed(course, place), streams[2])
     true_cameras = camera_rig(

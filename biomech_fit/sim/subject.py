@@ -101,6 +101,12 @@ def random_subject(
     )
 
 
+def detector_bias(body: BodyModel, rms_m: float, seed: int) -> np.ndarray:
+    """(K, 3) m in the body frames: where one detector aims on everybody, beside the keypoints; normal, of this RMS length."""
+    bias = np.random.default_rng(seed).standard_normal((len(body.keypoint_names), 3))
+    return bias * (rms_m / np.sqrt(np.mean(np.sum(bias**2, axis=1))))
+
+
 def _mirrored_displacements(names: list[str], rng: np.random.Generator, std_m: float) -> np.ndarray:
     """(nbody, 3) m: displacements of the bodies' origins; left ones are mostly the right ones' mirror images (z reversed)."""
     out = std_m * rng.standard_normal((len(names), 3))

@@ -18,7 +18,7 @@ from biomech_fit.core.linear import SlowShare
 from biomech_fit.core.marginal import without_states
 from biomech_fit.core.point_residuals import PointCosts
 from biomech_fit.core.projection import camera_arrays
-from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
+from biomech_fit.core.readout import Seen, pose_estimate
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.result import Readout, Result
 from biomech_fit.core.solver import Frame, WindowSolver
@@ -26,6 +26,7 @@ from biomech_fit.core.types import PoseEstimate, Status
 from biomech_fit.core.window import ORDER, Window, empty_window
 from biomech_fit.stream.association import Views
 from biomech_fit.stream.between import between_frames
+from biomech_fit.stream.camera_estimate import corrected
 from biomech_fit.stream.noise import DetectorNoise
 from biomech_fit.stream.slow_states import SlowEstimate, SlowStates
 from biomech_fit.stream.solver_options import solver_options
@@ -164,12 +165,7 @@ class PersonTracker:
         """The cameras with the corrections estimated so far, or with others' `states` (7 C,)."""
         if not (self.layout.n_cameras and self.config.refine.cameras):
             return list(self.cameras)
-        states = (self.slow.mean[self.layout.cameras] if states is None else states).reshape(-1, CAMERA_STATES)
-        out = []
-        for camera, state in zip(self.cameras, states, strict=True):
-            rotation = rotation_vector_matrix(state[:3]) @ camera.rotation
-            out.append(replace(camera, rotation=rotation, translation=-rotation @ (camera.centre + state[3:6])))
-        return out
+        return corrected(self.cameras, self.slow.mean[self.layout.cameras] if states is None else states)
 
     # --- frames -----------------------------------------------------------------------------------------------------------------------------------
 

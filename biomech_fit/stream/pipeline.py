@@ -17,10 +17,10 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
-from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, Status
 from biomech_fit.stream.assembler import Assembler
 from biomech_fit.stream.association import cleaned
+from biomech_fit.stream.camera_estimate import camera_uncertainty
 from biomech_fit.stream.camera_report import CameraReport
 from biomech_fit.stream.device import choose_device, use_compilation_cache, use_one_blas_thread
 from biomech_fit.stream.fitted_body import FittedBody, KnownBody
@@ -135,19 +135,9 @@ class FitPipeline:
         """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
         layout, count = self._people.tracks[0].tracker.layout, len(self.cameras)
         refined = self._people.corrected_cameras()
-        covariance, clock, clock_std = np.full((count, 6, 6), np.nan), np.zeros(count), np.full(count, np.nan)
-        if layout.n_cameras:
-            mean, block = self._people.cameras_estimate()
-            states = mean.reshape(-1, CAMERA_STATES)
-            if self.config.refine.clock:
-                clock = states[:, 6]
-                clock_std = np.sqrt(np.maximum(np.diag(block)[6::CAMERA_STATES], 0))
-            if self.config.refine.cameras:
-                for c, camera in enumerate(refined):
-                    own = block[c * CAMERA_STATES : c * CAMERA_STATES + 6, c * CAMERA_STATES : c * CAMERA_STATES + 6]
-                    to_pose = np.zeros((6, 6))
-                    to_pose[:3, 3:], to_pose[3:, :3] = np.eye(3), -camera.rotation.T
-                    covariance[c] = to_pose @ own @ to_pose.T
+        states = self._people.cameras_estimate() if layout.n_cameras else (np.zeros(0), np.zeros((0, 0)))
+        refine = self.config.refine if layout.n_cameras else replace(self.config.refine, cameras=False, clock=False)
+        covariance, clock, clock_std = camera_uncertainty(refined, *states, refine)
         rms, loaded = self._camera_rms(refined)
         return CalibrationEstimate(
             self._newest_ns, tuple(refined), tuple(self.cameras), (self.config.refine.cameras,) * count, covariance, clock, clock_std, rms, loaded,

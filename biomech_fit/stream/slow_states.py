@@ -155,6 +155,11 @@ class SlowStates:
         self.estimate = SlowEstimate(mean, covariance)
         self.floor_known = False
 
+    def refine_cameras(self, config: FitConfig) -> None:
+        """Estimate the cameras' corrections from now on, or hold them at zero, as `config.refine` says."""
+        self.config = config
+        self._renew_camera_prior()
+
     def restore_cameras(self) -> None:
         """All cameras are where they were loaded; what is known of them and of the body is forgotten."""
         self._restore()

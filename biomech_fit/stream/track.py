@@ -156,7 +156,7 @@ class Track:
             self.lost_frames += 1
             return self.end()
         self.status = status
-        return [self._result(stamp_ns, status, causal, smoothed, views)]
+        return [self._result(stamp_ns, status, causal, smoothed, views, delay_s)]
 
     def end(self) -> list[FrameResult]:
         """The person is gone; the smoothed frames that the lag holds back."""
@@ -196,13 +196,15 @@ class Track:
         kept = without(straight, self.misfits)
         return kept, found.points if kept is views else triangulate_robust(cameras, kept.xy, kept.confidence)[0]
 
-    def _result(self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views) -> FrameResult:
+    def _result(
+        self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views, delay_s: np.ndarray | None = None
+    ) -> FrameResult:
         self.fitted += 1
         mapped = self.tracker.mapped
         cameras, k = len(views.xy), len(mapped)
         xy, confidence = np.full((cameras, k, 2), np.nan), np.zeros((cameras, k))
         xy[:, mapped], confidence[:, mapped] = views.xy, views.confidence
-        return FrameResult(stamp_ns, status, causal, smoothed, 0.0, xy, confidence, self.number)
+        return FrameResult(stamp_ns, status, causal, smoothed, 0.0, xy, confidence, self.number, delay_s)
 
     def _look_at(self, estimate: PoseEstimate) -> None:
         """Remember where the person is, how fast and how large."""

@@ -1,0 +1,310 @@
+"""The whole offline fit of one person: stream once for a start, then all frames of all recordings together, with or without the cameras' corrections.
+
+The cameras are only moved from where they were loaded if that predicts better what the fit has not seen: detections that were left out of both fits
+(every seventh one) must be nearer to the body with the corrections than without them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from biomech_fit.config.fit import FitConfig
+from biomech_fit.core.body import BodyModel
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.errors import InputError
+from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
+from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.readout import Seen, pose_estimate
+from biomech_fit.core.result import Readout
+from biomech_fit.core.robust import KERNELS
+from biomech_fit.core.types import FrameResult, KeypointPacket, Status
+from biomech_fit.offline.base_model import Evidence, Spread, evidence
+from biomech_fit.offline.solve import OfflineSolve, Rig
+from biomech_fit.offline.trial import Trial, trial_of
+from biomech_fit.stream.camera_estimate import camera_uncertainty, corrected
+from biomech_fit.stream.fitted_body import FittedBody, KnownBody
+from biomech_fit.stream.noise import learned_noise
+from biomech_fit.stream.pipeline import FitPipeline
+from biomech_fit.stream.slow_states import SlowEstimate
+
+HELD_OUT_EVERY = 7
+"""One of so many detections judges the cameras' corrections."""
+SPREAD_ROUNDS = 3
+"""How often the spread of the calibration's errors and the detector's noise are read from a solution, and the solution renewed."""
+
+
+@dataclass(frozen=True, eq=False)
+class OfflineRecording:
+    """One recording of the person."""
+
+    name: str
+    cameras: list[Camera]
+    frame_rate_hz: float
+    packets: Callable[[], Iterable[KeypointPacket]]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """How well detections that were left out are predicted, by the loaded cameras and by corrected ones."""
+
+    loaded_cost: float
+    """Mean robust cost."""
+    refined_cost: float
+    loaded_px: float
+    """Median distance."""
+    refined_px: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the corrections predict better."""
+        return self.refined_cost < self.loaded_cost
+
+
+@dataclass(frozen=True, eq=False)
+class TrialFit:
+    """What the fit says of one recording."""
+
+    recording: OfflineRecording
+    results: list[FrameResult]
+    """The fit's pose as both causal and smoothed estimate, so that everything that reads a stream's results reads these."""
+    streamed: list[FrameResult]
+    """What the streaming fit said, from which this one started."""
+    calibration: CalibrationEstimate
+
+
+@dataclass(frozen=True, eq=False)
+class PersonFit:
+    """The fit of one person's recordings."""
+
+    trials: list[TrialFit]
+    subject: SubjectEstimate
+    held_out: HeldOut | None
+    """None where the cameras are not to be corrected."""
+    seconds: dict[str, float]
+    """Wall time of the parts."""
+    notices: list[str]
+    evidence: Evidence
+    """What the data alone say of scales and offsets, of the keypoints that the body has."""
+    prior: Spread
+    """What was known of them before."""
+    keypoint_set: str
+    keypoint_names: tuple[str, ...]
+    """Of the offsets."""
+
+
+def fit_person(
+    recordings: Sequence[OfflineRecording],
+    body: BodyModel,
+    keypoint_set: KeypointSet,
+    config: FitConfig,
+    subject: KnownBody | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> PersonFit:
+    """Fit all recordings of one person. `say` is told how it goes.
+
+    Raises InputError where no person is found in any recording.
+    """
+    fitted = FittedBody(body, keypoint_set, config.track.min_start_keypoints)
+    clocks = {"stream": time.perf_counter()}
+    rigs, streamed, start, notices = _stream(recordings, body, keypoint_set, fitted, config, subject, say)
+    clocks["solve"] = time.perf_counter()
+    solve = OfflineSolve(fitted.solved, rigs, config, fitted.known(subject) if subject else None)
+    solve.start_from(start)
+    held_out = _judge_cameras(solve, config, say) if config.refine.cameras else None
+    if held_out is not None:
+        solve.pin_cameras(not held_out.accepted)
+    _converge(solve, config, say)
+    readouts = {(r, t): readout for r, t, readout in solve.uncertainty()}
+    clocks["end"] = time.perf_counter()
+    trials = []
+    for r, rig in enumerate(rigs):
+        calibration = _calibration(solve, r, held_out is not None and held_out.accepted, config)
+        for t, (trial, (recording, results)) in enumerate(zip(rig.trials, streamed[r], strict=True)):
+            frames = _frames(solve, fitted, r, trial, readouts[r, t])
+            trials.append(TrialFit(recording, frames, results, calibration))
+    mean, covariance = solve.slow_of(0)
+    frames = sum(len(trial.stamp_ns) for rig in rigs for trial in rig.trials)
+    name, fixed = (subject.name, not config.refine.scales) if subject else ("", False)
+    newest = max(int(trial.stamp_ns[-1]) for rig in rigs for trial in rig.trials)
+    estimate = fitted.estimate(newest, name, SlowEstimate(mean, covariance), solve.states_of(0).layout, frames, fixed)
+    seconds = {"stream": clocks["solve"] - clocks["stream"], "fit": clocks["end"] - clocks["solve"]}
+    trials.sort(key=lambda fit: recordings.index(fit.recording))
+    own = solve.states_of(0).layout.offsets.stop
+    before = solve.states_of(0).prior
+    prior = Spread(before.mean[:own], np.linalg.inv(before.precision[:own, :own]))
+    told = evidence(mean[:own], covariance[:own, :own], prior)
+    return PersonFit(trials, estimate, held_out, seconds, notices, told, prior, keypoint_set.name, fitted.solved.keypoint_names)
+
+
+# --- the start ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def _stream(
+    recordings: Sequence[OfflineRecording],
+    body: BodyModel,
+    keypoint_set: KeypointSet,
+    fitted: FittedBody,
+    config: FitConfig,
+    subject: KnownBody | None,
+    say: Callable[[str], None],
+) -> tuple[list[Rig], list[list[tuple[OfflineRecording, list[FrameResult]]]], list[np.ndarray], list[str]]:
+    """The streaming fit of every recording: the rigs with their trials, what was streamed of each, the slow states that it ended with, and notices."""
+    rigs: list[Rig] = []
+    streamed: list[list[tuple[OfflineRecording, list[FrameResult]]]] = []
+    start: list[np.ndarray] = []
+    notices: list[str] = []
+    for group in _by_rig(recordings):
+        cameras, rate = group[0].cameras, max(recording.frame_rate_hz for recording in group)
+        own = replace(config, stream=replace(config.stream, frame_rate_hz=rate, max_people=1))
+        pipeline = FitPipeline(body, cameras, keypoint_set, own, subject)
+        pipeline.compile()
+        trials, kept = [], []
+        for recording in group:
+            say(f"Streaming {recording.name} ...")
+            results: list[FrameResult] = []
+            for packet in recording.packets():
+                pipeline.feed_keypoints(packet)
+                results += pipeline.poll()
+            results += pipeline.flush()
+            pipeline.reset()
+            trial = trial_of(recording.name, results, fitted.solved, fitted.mapped)
+            if trial is None:
+                notices.append(f"Nobody was found in '{recording.name}'; it is left out.")
+                continue
+            trials.append(trial)
+            kept.append((recording, results))
+        if trials:
+            rigs.append(Rig(list(cameras), trials, pipeline.tracker.noise.model, rate))
+            streamed.append(kept)
+            start.append(pipeline.tracker.slow.mean)
+    if not rigs:
+        raise InputError("No person was found in any of the recordings.")
+    return rigs, streamed, start, notices
+
+
+def _by_rig(recordings: Sequence[OfflineRecording]) -> list[list[OfflineRecording]]:
+    """Recordings with equal cameras together."""
+    groups: list[list[OfflineRecording]] = []
+    for recording in recordings:
+        group = next((g for g in groups if _same_rig(g[0].cameras, recording.cameras)), None)
+        if group is None:
+            groups.append([recording])
+        else:
+            group.append(recording)
+    return groups
+
+
+def _same_rig(a: Sequence[Camera], b: Sequence[Camera]) -> bool:
+    return len(a) == len(b) and all(
+        x.name == y.name and np.array_equal(x.rotation, y.rotation) and np.array_equal(x.translation, y.translation) and np.array_equal(x.matrix, y.matrix)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+# --- the solution ---------------------------------------------------------------------------------------------------------------------------------------
+
+
+def _converge(solve: OfflineSolve, config: FitConfig, say: Callable[[str], None]) -> None:
+    """Solve, and read how wrong the calibration and how noisy the detector is from the solution, until both agree."""
+    settings = config.fit
+    for round_ in range(SPREAD_ROUNDS):
+        cost = solve.solve(settings.iterations, settings.tolerance_rad)
+        say(f"Round {round_ + 1}: cost {cost:.0f}")
+        if round_ == SPREAD_ROUNDS - 1:
+            break
+        readouts = list(solve.uncertainty())
+        solve.learn_spread()
+        if config.noise.learn:
+            _learn_noise(solve, config, readouts)
+
+
+def _learn_noise(solve: OfflineSolve, config: FitConfig, readouts: Sequence[tuple[int, int, Readout]]) -> None:
+    for r, rig in enumerate(solve.rigs):
+        own = [(rig.trials[t], readout) for i, t, readout in readouts if i == r]
+        errors = np.concatenate([np.where(trial.confidence[..., None] > 0, trial.xy - readout.uv, np.nan) for trial, readout in own])
+        confidence = np.concatenate([trial.confidence for trial, _ in own])
+        stamps = np.concatenate([trial.stamp_ns for trial, _ in own])
+        rig.noise = learned_noise(config.noise, errors, confidence, stamps) or rig.noise
+    solve.observe([rig.trials for rig in solve.rigs])
+
+
+def _judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], None]) -> HeldOut:
+    """Two fits that do not see every seventh detection, with the cameras as loaded and with their corrections, and how well they predict these."""
+    whole = [rig.trials for rig in solve.rigs]
+    masks = [[_held_out(trial) for trial in trials] for trials in whole]
+    solve.observe([[trial.without(mask) for trial, mask in zip(trials, own, strict=True)] for trials, own in zip(whole, masks, strict=True)])
+    found = []
+    for pinned in (True, False):
+        solve.pin_cameras(pinned)
+        solve.solve(config.fit.iterations, config.fit.tolerance_rad)
+        readouts = list(solve.uncertainty())
+        if not pinned:
+            solve.learn_spread()
+            solve.solve(config.fit.iterations, config.fit.tolerance_rad)
+            readouts = list(solve.uncertainty())
+        found.append(_prediction(solve.rigs, whole, masks, readouts, config))
+    solve.observe(whole)
+    (loaded_cost, loaded_px), (refined_cost, refined_px) = found
+    held_out = HeldOut(loaded_cost, refined_cost, loaded_px, refined_px)
+    verdict = "accepted" if held_out.accepted else "not accepted"
+    say(f"Cameras' corrections {verdict}: detections left out are {loaded_px:.2f} px from the body without and {refined_px:.2f} px with them (median).")
+    return held_out
+
+
+def _held_out(trial: Trial) -> np.ndarray:
+    """(T, C, K) True for detections that judge."""
+    t, c, k = np.indices(trial.confidence.shape)
+    return (t + 3 * c + 5 * k) % HELD_OUT_EVERY == 0
+
+
+def _prediction(
+    rigs: Sequence[Rig],
+    whole: Sequence[Sequence[Trial]],
+    masks: Sequence[Sequence[np.ndarray]],
+    readouts: Sequence[tuple[int, int, Readout]],
+    config: FitConfig,
+) -> tuple[float, float]:
+    """Mean robust cost and median distance (px) of detections that were left out."""
+    kernel, costs, distances = KERNELS[config.noise.robust_kernel], [], []
+    for r, t, readout in readouts:
+        trial, mask = whole[r][t], masks[r][t] & (whole[r][t].confidence > 0)
+        squared = np.sum((trial.xy - readout.uv)[mask] ** 2, -1)
+        information = trial.information(rigs[r].noise, config.noise.pixel_sigma_px)[mask]
+        costs.append(np.asarray(kernel(squared * information, config.noise.robust_scale)[0]))
+        distances.append(np.sqrt(squared))
+    return float(np.concatenate(costs).mean()), float(np.median(np.concatenate(distances)))
+
+
+# --- results --------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def _frames(solve: OfflineSolve, fitted: FittedBody, rig: int, trial: Trial, readout: Readout) -> list[FrameResult]:
+    names = [camera.name for camera in solve.rigs[rig].cameras]
+    placement, mapped = solve.states_of(rig).placement, fitted.mapped
+    out = []
+    for t, stamp in enumerate(trial.stamp_ns):
+        used = trial.confidence[t].any(1)
+        there = tuple(n for n, u in zip(names, used, strict=True) if u)
+        status = Status(int(trial.status[t])) if used.any() else Status.PREDICTED
+        seen = Seen(int(stamp), status, trial.confidence[t], there, tuple(n for n in names if n not in there))
+        estimate = pose_estimate(fitted.solved, mapped, readout._replace(reference=readout.reference[t]), t, seen, 0.0, placement)
+        xy, confidence = np.full((len(names), len(mapped), 2), np.nan), np.zeros((len(names), len(mapped)))
+        xy[:, mapped] = np.where(trial.confidence[t][..., None] > 0, trial.xy[t], np.nan)
+        confidence[:, mapped] = trial.confidence[t]
+        out.append(FrameResult(int(stamp), status, estimate, estimate, np.nan, xy, confidence))
+    return out
+
+
+def _calibration(solve: OfflineSolve, rig: int, moved: bool, config: FitConfig) -> CalibrationEstimate:
+    of, layout = solve.rigs[rig], solve.states_of(rig).layout
+    mean, covariance = solve.slow_of(rig)
+    states, part = mean[layout.cameras], covariance[layout.cameras, layout.cameras]
+    refined = corrected(of.cameras, states) if moved else list(of.cameras)
+    uncertainty = camera_uncertainty(refined, states, part, replace(config.refine, cameras=moved))
+    count, newest = len(of.cameras), max(int(trial.stamp_ns[-1]) for trial in of.trials)
+    unknown = np.full(count, np.nan)
+    return CalibrationEstimate(newest, tuple(refined), tuple(of.cameras), (moved,) * count, *uncertainty, unknown, unknown)

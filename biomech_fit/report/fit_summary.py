@@ -1,0 +1,31 @@
+"""What summary.json says of an offline fit beyond what every run says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from biomech_fit.report.figures import json_ready
+
+
+class Fitted(Protocol):
+    """An offline fit of one person (`offline.fit.PersonFit`)."""
+
+    held_out: Any
+    seconds: dict[str, float]
+    trials: list[Any]
+    notices: list[str]
+
+
+def fit_figures(person: Fitted) -> dict[str, Any]:
+    """Whether the cameras' corrections were accepted and on what grounds, and the wall time of the parts."""
+    held_out = None if person.held_out is None else {**asdict(person.held_out), "accepted": person.held_out.accepted}
+    return {"held_out": held_out, "seconds": dict(person.seconds), "trials": len(person.trials)}
+
+
+def visit_summary(person: Fitted, trials: dict[str, dict[str, Any]]) -> str:
+    """summary.json of several recordings of one person: what concerns all, and each one's own summary by its name."""
+    lengths = next(iter(trials.values()))["segment_lengths_m"]
+    content = {"fit": fit_figures(person), "segment_lengths_m": lengths, "notices": list(person.notices), "trials": trials}
+    return json.dumps(json_ready(content), indent=2) + "\n"

@@ -1,0 +1,40 @@
+"""From the cameras' states (rotation, centre and clock of each) to refined cameras and their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from biomech_fit.config.fit import RefineConfig
+from biomech_fit.core.camera import Camera
+from biomech_fit.core.readout import rotation_vector_matrix
+from biomech_fit.core.residuals import CAMERA_STATES
+
+
+def corrected(cameras: Sequence[Camera], states: np.ndarray) -> list[Camera]:
+    """The cameras with corrections `states` (7 C,)."""
+    out = []
+    for camera, state in zip(cameras, states.reshape(-1, CAMERA_STATES), strict=True):
+        rotation = rotation_vector_matrix(state[:3]) @ camera.rotation
+        out.append(replace(camera, rotation=rotation, translation=-rotation @ (camera.centre + state[3:6])))
+    return out
+
+
+def camera_uncertainty(
+    refined: Sequence[Camera], mean: np.ndarray, covariance: np.ndarray, refine: RefineConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of states with this mean (7 C,) and covariance: each camera's pose covariance (C, 6, 6) as `CalibrationEstimate` has it, clock offsets (C,) and their
+    standard deviations; NaN where `refine` says that they are not estimated."""
+    count = len(refined)
+    poses, clock, clock_std = np.full((count, 6, 6), np.nan), np.zeros(count), np.full(count, np.nan)
+    if refine.clock:
+        clock, clock_std = mean[6::CAMERA_STATES], np.sqrt(np.maximum(np.diag(covariance)[6::CAMERA_STATES], 0))
+    if refine.cameras:
+        for c, camera in enumerate(refined):
+            own = slice(c * CAMERA_STATES, c * CAMERA_STATES + 6)
+            to_pose = np.zeros((6, 6))
+            to_pose[:3, 3:], to_pose[3:, :3] = np.eye(3), -camera.rotation.T
+            poses[c] = to_pose @ covariance[own, own] @ to_pose.T
+    return poses, clock, clock_std
