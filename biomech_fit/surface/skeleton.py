@@ -68,14 +68,16 @@ class Skeleton:
         points = self._world(spheres.body, spheres.position * factors[spheres.body])[f]
         radius = spheres.radius * scaled_radius(self.body, self.fit.scales)[spheres.body]
         moved = np.zeros(len(points))
+        depth, outward = skin.depth(points, spheres.body)
         for _ in range(MOVES):
-            depth, outward = skin.depth(points, spheres.body)
             lack = np.clip(radius + spheres.depth - depth, 0, LARGEST_MOVE_M - moved)
-            if not lack.any():
+            short = np.flatnonzero(lack)
+            if not len(short):
                 break
-            points = points - lack[:, None] * outward
+            points[short] -= lack[short, None] * outward[short]
             moved += lack
-        depth = skin.depth(points, spheres.body)[0] - radius
+            depth[short], outward[short] = skin.depth(points[short], spheres.body[short])
+        depth = depth - radius
         chains: list[Chain] = []
         for bone in self.parts.bones:
             rows = np.flatnonzero(spheres.chain == len(chains))

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 NEAREST = 6
 """Vertices whose faces are looked at."""
-CANDIDATES = 40
+CANDIDATES = 12
 """Bone points among which a vertex finds its own."""
 FACED = 0.7
 """Cosine between a vertex' normal and the direction to a point, from which the vertex' plane is the skin there."""
