@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import ours
 from gait_methods import METHODS
 from gait_scores import LENGTHS, Errors, add_errors, step_errors, true_steps
 from gait_walks import Walk, on_plates, overground, treadmill
-from recordings import CONDITIONS, MARGIN_S, RATE_HZ, Recording, make_session
+from recordings import CONDITIONS, MARGIN_S, Condition, Recording, make_session
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.config.load import from_mapping
@@ -93,25 +93,40 @@ def from_markers(data: str, walks: list[Walk], all_labelled: bool = True) -> Ite
         yield result
 
 
-def through_cameras(walks: list[Walk], seeds: int) -> Iterator[Result]:
-    """The walks through the simulated ring: live on body_state and on body_state_smoothed, offline on the smoothed poses; the methods on these, too."""
+def through_cameras(
+    walks: list[Walk],
+    seeds: int,
+    data: str = "ring of 8 cameras",
+    condition: Condition = CONDITIONS["clean"],
+    change: Callable[[Recording], Recording] | None = None,
+) -> Iterator[Result]:
+    """The walks through the simulated ring: live on body_state and on body_state_smoothed, offline on the smoothed poses; the methods on these, too.
+
+    Args:
+        walks: of `overground`.
+        seeds: recordings of each.
+        data: what the results call it.
+        condition: of the cameras.
+        change: what else is done to the recordings.
+    """
     keypoint_set = load_keypoint_set(KEYPOINT_SET)
     body = ours.body_for(keypoint_set.name, keypoint_set)
-    config = from_mapping({"stream.frame_rate_hz": RATE_HZ}, FitConfig())
-    data = "ring of 8 cameras"
     live, late, offline = (Result(data, name) for name in ("ours, body_state", "ours, body_state_smoothed", "ours, offline"))
     aim = Result(data, "the detectors' aims themselves")
     methods = {name: Result(data, name) for name in METHODS}
     hips = [body.joint_centre_names.index(side + "Hip") for side in "LR"]
     for seed in range(seeds):
         for walk in walks:
-            session = make_session(walk.name, CONDITIONS["clean"], keypoint_set, seed)
-            results = ours.run_pipeline(session.walk, body, keypoint_set, config, None)[1]
-            shift_ns = round((walk.time_s[0] + MARGIN_S) * 1e9) - int(session.walk.stamp_ns[0])
+            recording = make_session(walk.name, condition, keypoint_set, seed).walk
+            recording = recording if change is None else change(recording)
+            rate_hz = round(1e9 / float(np.median(np.diff(recording.stamp_ns))))
+            config = from_mapping({"stream.frame_rate_hz": float(rate_hz)}, FitConfig())
+            results = ours.run_pipeline(recording, body, keypoint_set, config, None)[1]
+            shift_ns = round((walk.time_s[0] + MARGIN_S) * 1e9) - int(recording.stamp_ns[0])
             causal, smoothed = ([_shifted(e, shift_ns) for r in results if (e := getattr(r, name)) is not None] for name in ("causal", "smoothed"))
             detector = GaitDetector(keypoint_set.names, body.joint_centre_names)
             begin_s = causal[0].stamp_ns * 1e-9
-            truths = {"markers": true_steps(walk), "aims": true_steps(_aimed(walk, session.walk, keypoint_set.names, shift_ns))}
+            truths = {"markers": true_steps(walk), "aims": true_steps(_aimed(walk, recording, keypoint_set.names, shift_ns))}
             aim.add_steps(truths["aims"], markers=truths["markers"])
             events, steps = causal_gait(detector, [detector.feet(e) for e in causal])
             live.add(walk, events, begin_s)
@@ -134,7 +149,7 @@ def through_cameras(walks: list[Walk], seeds: int) -> Iterator[Result]:
             )
             for name, find in METHODS.items():
                 methods[name].add(walk, find(seen), begin_s)
-            print(f"seed {seed}, {walk.name}: done", file=sys.stderr, flush=True)
+            print(f"{data}, seed {seed}, {walk.name}: done", file=sys.stderr, flush=True)
     yield from (live, late, offline, aim, *methods.values())
 
 
