@@ -201,8 +201,13 @@ class StepsConfig:
 class OfflineConfig:
     """The offline fit of whole recordings (`biomech-fit fit`)."""
 
+    trajectory: str = setting(
+        "spline",
+        "What carries the motion: spline = cubic B-spline with a knot every 1/30 s, whatever the frame rate; explicit = a knot at every frame.",
+        choices=("spline", "explicit"),
+    )
     iterations: int = setting(20, "The most Gauss-Newton iterations of one solution.", low=1, high=1000)
-    tolerance_rad: float = setting(1e-3, "A solution is reached when no joint moves by more than this in a step.", unit="rad", low=1e-8, high=0.1)
+    tolerance_rad: float = setting(2e-3, "A solution is reached when no joint moves by more than this in a step.", unit="rad", low=1e-8, high=0.1)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,6 @@ def learn_base(people: Sequence[Evidence], model: Spread, scales: int) -> tuple[
     """
     n, prior = len(people), np.linalg.inv(model.covariance)
     mean, spread = model.mean.copy(), model.covariance.copy()
-    known = model.covariance
     for _ in range(ITERATIONS):
         between = np.linalg.inv(spread)
         own = [np.linalg.inv(person.information + between) for person in people]
@@ -67,8 +66,10 @@ def learn_base(people: Sequence[Evidence], model: Spread, scales: int) -> tuple[
         spread = _structured((PRIOR_PEOPLE * model.covariance + deviations) / (PRIOR_PEOPLE + n), scales)
         if np.max(np.abs(mean - before) / np.sqrt(np.diag(spread))) < TOLERANCE:
             break
-    # The mean's own uncertainty: what all people's data leave open of it.
-    information = prior + np.sum([np.linalg.inv(spread + np.linalg.pinv(p.information, hermitian=True)) for p in people], 0)
+    # The mean's own uncertainty. A person tells of it (Sigma + Lambda^-1)^-1 = Lambda - Lambda (Lambda + Sigma^-1)^-1 Lambda, also where Lambda is singular.
+    between = np.linalg.inv(spread)
+    told = [p.information - p.information @ np.linalg.solve(p.information + between, p.information) for p in people]
+    information = prior + np.sum(told, 0)
     known = np.linalg.inv(0.5 * (information + information.T))
     return Spread(mean, spread + known), Spread(mean, known)
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from biomech_fit.core.errors import InputError
 
+CONNECT_S = 15.0
+"""A scheduler that has not answered for so long is not there."""
 RETRIES = 2
 """A job that fails with its worker is tried so many times more."""
 
@@ -49,7 +51,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, scheduler: str | None, say: Call
     failed: dict[str, str] = {}
     try:
         cluster = None if scheduler else LocalCluster(n_workers=max(1, min(workers, len(left))), threads_per_worker=1, dashboard_address=None)
-        client = Client(scheduler or cluster, timeout=15)
+        client = Client(scheduler or cluster, timeout=CONNECT_S)
     except OSError as error:
         raise InputError(f"No dask scheduler answers at '{scheduler}': {error}.") from None
     try:

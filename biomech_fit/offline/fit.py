@@ -33,6 +33,8 @@ from biomech_fit.stream.slow_states import SlowEstimate
 
 HELD_OUT_EVERY = 7
 """One of so many detections judges the cameras' corrections."""
+ROUGH = 3.0
+"""The two fits that are compared need not be as exact as the last one, by this factor."""
 SPREAD_ROUNDS = 3
 """How often the spread of the calibration's errors and the detector's noise are read from a solution, and the solution renewed."""
 
@@ -237,14 +239,14 @@ def _judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], 
     whole = [rig.trials for rig in solve.rigs]
     masks = [[_held_out(trial) for trial in trials] for trials in whole]
     solve.observe([[trial.without(mask) for trial, mask in zip(trials, own, strict=True)] for trials, own in zip(whole, masks, strict=True)])
-    found = []
+    tolerance, found = ROUGH * config.fit.tolerance_rad, []
     for pinned in (True, False):
         solve.pin_cameras(pinned)
-        solve.solve(config.fit.iterations, config.fit.tolerance_rad)
+        solve.solve(config.fit.iterations, tolerance)
         readouts = list(solve.uncertainty())
         if not pinned:
             solve.learn_spread()
-            solve.solve(config.fit.iterations, config.fit.tolerance_rad)
+            solve.solve(config.fit.iterations, tolerance)
             readouts = list(solve.uncertainty())
         found.append(_prediction(solve.rigs, whole, masks, readouts, config))
     solve.observe(whole)

@@ -335,6 +335,8 @@ def _last_factor(head: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
     """Those of the streaming solver, with a chunk for the window."""
     options = solver_options(config, rig.frame_rate_hz, rig.cameras, has_feet, "cpu")
+    if config.fit.trajectory == "explicit":
+        options = replace(options, spacing_s=1 / rig.frame_rate_hz)
     longest = max(_most_frames(trial, options.spacing_s) for trial in rig.trials)
     usual = int(np.ceil(CHUNK_INTERVALS * options.spacing_s * rig.frame_rate_hz)) + 2
     return replace(options, frames=max(longest, usual), knots=CHUNK_INTERVALS + ORDER, leaving_frames=1, refine_cameras=True)
