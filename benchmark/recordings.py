@@ -94,13 +94,13 @@ class Session:
 
 def make_session(subject: str, condition: Condition, keypoint_set: KeypointSet, seed: int) -> Session:
     """The recordings of one person in one condition. Silence and the stranger come with the walk only; all else is in both trials."""
-    person = _person(subject, keypoint_set.names, seed)
-    placed = RIGS[condition.rig](person.walk.points(_times(person.walk)))
-    given = perturbed(placed.cameras, _rng(seed, subject, "calibration")) if condition.perturbed else placed.cameras
+    person = person_of(subject, keypoint_set.names, seed)
+    placed = RIGS[condition.rig](person.walk.points(times_of(person.walk)))
+    given = perturbed(placed.cameras, rng_of(seed, subject, "calibration")) if condition.perturbed else placed.cameras
     other = None
     if condition.stranger:
         names = subject_names()
-        other = _person(names[(names.index(subject) + 1) % len(names)], keypoint_set.names, seed).walk
+        other = person_of(names[(names.index(subject) + 1) % len(names)], keypoint_set.names, seed).walk
     static = _record(person.static, placed, given, condition, None, subject, "static", seed)
     walk = _record(person.walk, placed, given, condition, other, subject, "walk", seed)
     return Session(static, walk)
@@ -119,33 +119,35 @@ def fingerprint(recording: Recording) -> str:
 
 
 @lru_cache(maxsize=12)
-def _person(subject: str, keypoint_names: tuple[str, ...], seed: int) -> Person:
-    return read_person(subject, keypoint_names, _rng(seed, subject, "offsets"))
+def person_of(subject: str, keypoint_names: tuple[str, ...], seed: int) -> Person:
+    """A person of the data set with the offsets that this seed draws."""
+    return read_person(subject, keypoint_names, rng_of(seed, subject, "offsets"))
 
 
-def _rng(seed: int, *purpose: str) -> np.random.Generator:
+def rng_of(seed: int, *purpose: str) -> np.random.Generator:
+    """Chance for one purpose, which no other purpose shares."""
     return np.random.default_rng([seed, zlib.crc32(" ".join(purpose).encode())])
 
 
-def _times(trial: Trial) -> np.ndarray:
+def times_of(trial: Trial) -> np.ndarray:
     """(T,) s, the frames' times in the file."""
     return np.arange(trial.start_s + MARGIN_S, trial.end_s, 1 / RATE_HZ)
 
 
 def _record(trial: Trial, placed: Placed, given: list[Camera], condition: Condition, stranger: Trial | None, subject: str, name: str, seed: int) -> Recording:
-    time = _times(trial)
+    time = times_of(trial)
     stamp_ns = np.round((time - time[0] + 1.0) * 1e9).astype(np.int64)
-    special = int(_rng(seed, subject, "camera").integers(len(given)))
-    lost = _rng(seed, subject, name, "loss").random((len(time), len(given))) < condition.loss
+    special = int(rng_of(seed, subject, "camera").integers(len(given)))
+    lost = rng_of(seed, subject, name, "loss").random((len(time), len(given))) < condition.loss
     if condition.silent and name == "walk":
         lost[len(time) // 2 :, special] = True
     frames: list[list[KeypointPacket]] = [[] for _ in time]
     for c, camera in enumerate(placed.cameras):
         shown = time - condition.lag_s if c == special else time
-        people = [_detect(pixels(camera, placed.place(trial.points(shown))), condition.correlation, _rng(seed, subject, name, "noise", camera.name))]
+        people = [_detect(pixels(camera, placed.place(trial.points(shown))), condition.correlation, rng_of(seed, subject, name, "noise", camera.name))]
         if stranger is not None and c == special:
-            people.append(_stranger(stranger, len(time), camera, placed, _rng(seed, subject, name, "stranger")))
-        turn = _rng(seed, subject, name, "order", camera.name)
+            people.append(_stranger(stranger, len(time), camera, placed, rng_of(seed, subject, name, "stranger")))
+        turn = rng_of(seed, subject, name, "order", camera.name)
         for t in range(len(time)):
             if not lost[t, c]:
                 frames[t].append(_packet(camera.name, int(stamp_ns[t]), [(xy[t], confidence[t]) for xy, confidence in people], turn))
@@ -179,7 +181,7 @@ def _detect(true_xy: np.ndarray, correlation: float, rng: np.random.Generator) -
 
 def _stranger(trial: Trial, frames: int, camera: Camera, placed: Placed, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Another person's detections: walks back and forth on a path through the middle of this camera's view, 2 m behind the subject's."""
-    time = _times(trial)
+    time = times_of(trial)
     there_and_back = np.abs((np.arange(frames) + len(time) - 1) % (2 * len(time) - 2) - (len(time) - 1))
     points = trial.points(time[there_and_back])
     middle = np.append(np.nanmean(points[..., :2], axis=(0, 1)), 0.0)

@@ -22,7 +22,7 @@ def rig_gauge(cameras: Sequence[Camera], information: np.ndarray, carries: np.nd
     component along these seven directions, in the metric of the prior, is held at zero (inner constraints of a free network; Triggs et al. 2000,
     Bundle Adjustment, section 9.2.2). Without this, linearisation errors of frames that left the window would be taken for information on it.
     """
-    flat, _ = _directions(cameras, carries)
+    flat, _ = common_motions(cameras, carries)
     weighted = flat * np.tile(information, len(cameras))[:, None]
     # A single camera has no arm: its scale direction is empty.
     return STIFFNESS * weighted @ np.linalg.pinv(flat.T @ weighted) @ weighted.T
@@ -59,11 +59,11 @@ class Placement(NamedTuple):
 
 def rig_placement(cameras: Sequence[Camera], information: np.ndarray, carries: np.ndarray | None = None) -> Placement:
     """The covariance of what `rig_gauge` holds: no picture tells it, so it is that of the prior for good. Arguments as there."""
-    flat, centre = _directions(cameras, carries)
+    flat, centre = common_motions(cameras, carries)
     return Placement(centre, np.linalg.pinv(flat.T @ (flat * np.tile(information, len(cameras))[:, None])))
 
 
-def _directions(cameras: Sequence[Camera], carries: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def common_motions(cameras: Sequence[Camera], carries: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The cameras' states (7 C, 7) by shift, turn and stretch of the rig, and the point about which it is turned."""
     centres = np.array([c.centre for c in cameras])
     arms = centres - centres.mean(0)

@@ -228,7 +228,7 @@ class WindowCosts:
     def slow_precision(self, window: Window) -> Array:
         """The slow states' prior information at the current estimate.
 
-        All clocks together can be turned back without any picture's objection: the motion is only moved in time. Their mean, of those that are on time, is held.
+        All clocks together can be turned back without any picture's objection: the motion is only moved in time. The mean of those that are on time is held.
         """
         precision = window.prior.precision
         if not (self.options.robust_clock and self.layout.n_cameras):

@@ -90,5 +90,5 @@ def test_jobs_are_run_once_and_a_failure_is_told(tmp_path: Path) -> None:
 
 def test_a_scheduler_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("biomech_fit.offline.farm.CONNECT_S", 0.5)
-    with pytest.raises(InputError, match="No dask scheduler answers at 'tcp://127.0.0.1:9'"):
+    with pytest.raises(InputError, match=r"No dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         run_jobs([Job("a", tmp_path / "a", shutil.copyfile, ("x", "y"))], 1, "tcp://127.0.0.1:9", lambda _: None)
