@@ -195,8 +195,9 @@ def test_built_in_maps_know_the_usual_names() -> None:
 @pytest.mark.parametrize("subject", ["HC030A", "HC038A"])
 def test_real_walks(subject: str, tmp_path: Path) -> None:
     path = next(shared("mcgill_walking", subject, "Straight").glob("*.c3d"))
-    assert main(["track", str(path), "-o", str(tmp_path)]) == 0
+    assert main(["track", str(path), "-o", str(tmp_path), "--no-body"]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["body_fitted"] is False and not (tmp_path / "joint_angles.mot").exists()
     assert summary["labels"]["smoothed"]["all"]["missed"] == 0 and abs(summary["labels"]["smoothed"]["all"]["bias_ms"]) < 15
     assert 0.9 < summary["gait_summary"]["parameters"]["stride_length_m"]["mean"] < 1.6
     recording = open_points(path)
@@ -206,7 +207,7 @@ def test_real_walks(subject: str, tmp_path: Path) -> None:
 
 def test_real_treadmill_and_a_recording_without_gait(tmp_path: Path) -> None:
     out = tmp_path / "treadmill"
-    assert main(["track", str(shared("treadmill_walking", "treadmill_events.c3d")), "-o", str(out)]) == 0
+    assert main(["track", str(shared("treadmill_walking", "treadmill_events.c3d")), "-o", str(out), "--no-body"]) == 0
     summary = json.loads((out / "summary.json").read_text())
     # Steps are measured along the belt: it runs at 1.10 m/s, while the feet come back to the same place.
     assert summary["gait_summary"]["parameters"]["speed_m_s"]["mean"] == pytest.approx(1.09, abs=0.03)
@@ -214,6 +215,6 @@ def test_real_treadmill_and_a_recording_without_gait(tmp_path: Path) -> None:
     assert (out / "pictures" / "gait_cycles.png").is_file()  # from the angles that the file holds
     out = tmp_path / "balancing"
     path = shared("pose2sim_balancing", "reference", "S00_P00_T01_BalancingTrial_0-100.trc")
-    assert main(["track", str(path), "-o", str(out)]) == 0
+    assert main(["track", str(path), "-o", str(out), "--no-body"]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["points_map"] == "keypoints" and summary["steps"]["count"] <= 2
