@@ -19,6 +19,7 @@ from biomech_fit.core.initial import rest_pose
 from biomech_fit.core.kinematics import Kinematics
 from biomech_fit.formats.surface_body import SurfaceBody
 from biomech_fit.surface.bones import bone_points, scaled_radius
+from biomech_fit.surface.descent import State, moved, newton_step
 from biomech_fit.surface.joint_centres import JointCentre, joint_centres
 from biomech_fit.surface.scan import Scan
 from biomech_fit.surface.skin import Skin, label_vertices
@@ -77,18 +78,6 @@ class SkeletonFit:
         return out
 
 
-@dataclass
-class _State:
-    """T poses and bodies; `scales` has one row where the body is shared."""
-
-    x: np.ndarray
-    """(T, N), rotation vector of the root zero."""
-    reference: np.ndarray
-    """(T, 3, 3)"""
-    scales: np.ndarray
-    """(T, S)"""
-
-
 @dataclass(frozen=True)
 class _Targets:
     """Where K points are seen in T poses; weight 0 = not seen."""
@@ -135,7 +124,7 @@ class SkeletonFitter:
         estimated = [joint_centres(scan.bone, sex) for scan in scans]
         targets = self._targets(scans, estimated)
         found = [self._search(targets, f) for f in range(len(scans))]
-        state = _State(np.concatenate([s.x for s in found]), np.concatenate([s.reference for s in found]), np.mean([s.scales for s in found], 0))
+        state = State(np.concatenate([s.x for s in found]), np.concatenate([s.reference for s in found]), np.mean([s.scales for s in found], 0))
         state, _ = self._descend(state, targets, JOINT_STEPS, shared=True)
         rms = self._landmark_rms(state, targets)
         worst = int(np.argmax(rms))
@@ -153,7 +142,7 @@ class SkeletonFitter:
             skins,
         )  # fmt: skip
 
-    def _landmark_rms(self, state: _State, targets: _Targets) -> np.ndarray:
+    def _landmark_rms(self, state: State, targets: _Targets) -> np.ndarray:
         """(T,) m, of the landmarks and the joint centres made of them."""
         position, _, _ = self._world(state, self._seen)
         square = ((position - targets.points) ** 2).sum(-1)
@@ -170,9 +159,9 @@ class SkeletonFitter:
                     points[f, k], information[f, k] = centres[name].position - origin[f], centres[name].std_m ** -2
         return _Targets(points, information, origin)
 
-    def _search(self, targets: _Targets, f: int) -> _State:
+    def _search(self, targets: _Targets, f: int) -> State:
         """One surface from all starts, each with a body of its own; then every limb from the start in which it ends best."""
-        starts = _State(np.tile(self._rest, (BATCH, 1)), np.zeros((BATCH, 3, 3)), np.zeros((BATCH, len(self.body.scale_names))))
+        starts = State(np.tile(self._rest, (BATCH, 1)), np.zeros((BATCH, 3, 3)), np.zeros((BATCH, len(self.body.scale_names))))
         for name, angles in STARTS.items():
             for side in "rl":
                 starts.x[:, self.body.coordinate_names.index(f"{name}_{side}")] = angles
@@ -186,16 +175,16 @@ class SkeletonFitter:
         position, _, _ = self._world(ends, slice(None))
         cost = same.information * ((position[:, self._seen] - same.points) ** 2).sum(-1)
         best = int(np.argmin(cost.sum(1)))
-        state = _State(ends.x[best : best + 1].copy(), ends.reference[best : best + 1], ends.scales[best : best + 1])
+        state = State(ends.x[best : best + 1].copy(), ends.reference[best : best + 1], ends.scales[best : best + 1])
         for root in LIMBS:
             b = self.body.mj_model.body(root).id
             on_limb = self.kinematics.ancestors[self._body_of[self._seen], b] > 0
             limb_best = int(np.argmin(cost[:, on_limb].sum(1)))
-            moved = np.flatnonzero(self.kinematics.ancestors[self.body.mj_model.dof_bodyid, b] > 0)
-            state.x[0, moved] = ends.x[limb_best, moved]
+            columns = np.flatnonzero(self.kinematics.ancestors[self.body.mj_model.dof_bodyid, b] > 0)
+            state.x[0, columns] = ends.x[limb_best, columns]
         return state
 
-    def _skins(self, scans: list[Scan], state: _State, origin: np.ndarray) -> tuple[Skin, ...]:
+    def _skins(self, scans: list[Scan], state: State, origin: np.ndarray) -> tuple[Skin, ...]:
         """The surfaces, each vertex with the body whose bone it covers in the poses found so far."""
         position, _, _ = self._world(state, self._inside)
         skins = []
@@ -204,7 +193,7 @@ class SkeletonFitter:
             skins.append(Skin(scan.vertices, scan.faces, scan.normals, labels, self._adjoining))
         return tuple(skins)
 
-    def _bones_inside(self, skins: tuple[Skin, ...], state: _State, origin: np.ndarray) -> np.ndarray:
+    def _bones_inside(self, skins: tuple[Skin, ...], state: State, origin: np.ndarray) -> np.ndarray:
         """(T, P) whether the bone points are inside; the winding number is asked where the nearest skin does not say that they are deep enough."""
         position, _, _ = self._world(state, self._inside)
         out = np.ones(position.shape[:2], bool)
@@ -215,9 +204,9 @@ class SkeletonFitter:
             out[t, doubtful] = skin.inside(points[doubtful])
         return out
 
-    def _trunk_placement(self, starts: _State, targets: _Targets, f: int) -> tuple[np.ndarray, np.ndarray]:
+    def _trunk_placement(self, starts: State, targets: _Targets, f: int) -> tuple[np.ndarray, np.ndarray]:
         """Rotation and position of the root that bring the resting pelvis and trunk to theirs (Kabsch 1976)."""
-        position, _, _ = self._world(_State(starts.x[:1], starts.reference[:1], starts.scales[:1]), self._seen)
+        position, _, _ = self._world(State(starts.x[:1], starts.reference[:1], starts.scales[:1]), self._seen)
         names = [self.body.mj_model.body(b).name for b in self._body_of[self._seen]]
         trunk = np.array([n in ("pelvis", "torso") for n in names]) & (targets.information[f] > 0)
         a, b, w = position[0][trunk], targets.points[f][trunk], targets.information[f][trunk, None]
@@ -236,7 +225,7 @@ class SkeletonFitter:
 
         return jax.vmap(one)(x, reference, scales)
 
-    def _world(self, state: _State, which: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _world(self, state: State, which: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points and derivatives at T poses, in batches of one compiled size."""
         count = len(state.x)
         scales = np.broadcast_to(state.scales, (count, state.scales.shape[1]))
@@ -248,7 +237,7 @@ class SkeletonFitter:
         position, by_pose, by_scale = (np.concatenate(a) for a in zip(*parts, strict=True))
         return position, by_pose, by_scale
 
-    def _normal(self, state: _State, targets: _Targets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _normal(self, state: State, targets: _Targets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Costs (T,), matrices (T, N + S, N + S) and right-hand sides (T, N + S) of the surfaces, without the size prior."""
         position, by_pose, by_scale = self._world(state, slice(0, self._inside.stop))
         jacobian = np.concatenate([by_pose, by_scale], -1)
@@ -283,13 +272,13 @@ class SkeletonFitter:
         """(P,) m: how deep each bone point has to be: its radius on this body and the bone's least depth."""
         return self.bones.radius * scaled_radius(self.body, scales)[self.bones.body] + self.bones.depth + INSIDE_MARGIN_M
 
-    def _descend(self, state: _State, targets: _Targets, steps: int, shared: bool) -> tuple[_State, np.ndarray]:
+    def _descend(self, state: State, targets: _Targets, steps: int, shared: bool) -> tuple[State, np.ndarray]:
         """Levenberg-Marquardt. `shared`: one body for all poses, else each has its own. Also the matrices of the end (T, N + S, N + S)."""
         count = len(state.x)
         precision = self.body.scale_precision
         share = 1 / count if shared else 1.0
 
-        def total(state: _State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def total(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             cost, matrix, rhs = self._normal(state, targets)
             prior = 0.5 * np.einsum("ts,su,tu->t", state.scales, precision, state.scales)
             cost = np.array([share * cost.sum() + prior[0]]) if shared else cost + prior
@@ -298,8 +287,8 @@ class SkeletonFitter:
         damping = np.full(1 if shared else count, 1e-3)
         cost, matrix, rhs = total(state)
         for _ in range(steps):
-            change_x, change_s = self._step(state, matrix, rhs, damping, shared)
-            trial = self._moved(state, change_x, change_s)
+            change_x, change_s = newton_step(self.body, state, matrix, rhs, damping, shared)
+            trial = moved(self.body, state, change_x, change_s)
             new_cost, new_matrix, new_rhs = total(trial)
             better = new_cost < cost
             gain = np.where(better, cost - new_cost, 0.0)
@@ -314,41 +303,7 @@ class SkeletonFitter:
                 break
         return state, matrix / share
 
-    def _step(self, state: _State, matrix: np.ndarray, rhs: np.ndarray, damping: np.ndarray, shared: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Changes of poses (T, N) and scales (T or 1, S); coordinates at their range's end that want beyond it stay."""
-        n = self.kinematics.n_coordinates
-        hxx, hxs, hss = matrix[:, :n, :n].copy(), matrix[:, :n, n:].copy(), matrix[:, n:, n:].copy()
-        gx, gs = rhs[:, :n].copy(), rhs[:, n:].copy()
-        blocked = ((state.x <= self.body.lower + 1e-9) & (gx < 0)) | ((state.x >= self.body.upper - 1e-9) & (gx > 0))
-        hxx[blocked[:, :, None] | blocked[:, None, :]] = 0.0
-        hxs[blocked], gx[blocked] = 0.0, 0.0
-        d = np.broadcast_to(damping, len(hxx))
-        diagonal = np.einsum("tnn->tn", hxx)
-        diagonal += d[:, None] * diagonal + 1e-3
-        diagonal[blocked] = 1.0
-        if shared:
-            hss, gs = hss.sum(0, keepdims=True), gs.sum(0, keepdims=True)
-        hss += self.body.scale_precision
-        gs -= state.scales @ self.body.scale_precision
-        corner = np.einsum("tss->ts", hss)
-        corner += np.asarray(damping)[:, None] * corner
-        solved = np.linalg.solve(hxx, np.concatenate([hxs, gx[..., None]], -1))
-        by_scale, free = solved[..., :-1], solved[..., -1]
-        less, less_rhs = np.swapaxes(hxs, 1, 2) @ by_scale, np.einsum("tns,tn->ts", hxs, free)
-        if shared:
-            less, less_rhs = less.sum(0, keepdims=True), less_rhs.sum(0, keepdims=True)
-        change_s = np.linalg.solve(hss - less, (gs - less_rhs)[..., None])[..., 0]
-        change_x = free - np.einsum("tns,ts->tn", by_scale, np.broadcast_to(change_s, (len(free), change_s.shape[1])))
-        largest = np.abs(change_x[:, 3:]).max(1, keepdims=True)
-        return change_x * np.minimum(1.0, 0.8 / np.maximum(largest, 1e-9)), np.clip(change_s, -0.15, 0.15)
-
-    def _moved(self, state: _State, change_x: np.ndarray, change_s: np.ndarray) -> _State:
-        x = state.x + change_x
-        x[:, 3:6] = 0.0
-        x[:, 6:] = np.clip(x[:, 6:], self.body.lower[6:], self.body.upper[6:])
-        return _State(x, state.reference @ rotation_matrices(change_x[:, 3:6]), np.clip(state.scales + change_s, -0.6, 1.0))
-
-    def _uncertainty(self, state: _State, matrices: np.ndarray, estimated: list[dict[str, JointCentre]]) -> tuple[np.ndarray, np.ndarray]:
+    def _uncertainty(self, state: State, matrices: np.ndarray, estimated: list[dict[str, JointCentre]]) -> tuple[np.ndarray, np.ndarray]:
         """Covariance (S, S) of the scales and standard deviations (J,) m per axis of the model's joint centres.
 
         From the curvature at the solution, but no less than the spread of published methods where there are several.
@@ -368,11 +323,6 @@ class SkeletonFitter:
             if own in estimated[0]:
                 std[k] = max(std[k], np.mean([e[own].spread_m for e in estimated]))
         return covariance, std
-
-
-def rotation_matrices(vectors: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) of rotation vectors (..., 3)."""
-    return Rotation.from_rotvec(vectors).as_matrix()
 
 
 def _quaternions(matrices: np.ndarray) -> np.ndarray:
