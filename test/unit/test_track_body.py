@@ -12,6 +12,7 @@ from test_points_pipeline import RATE_HZ, walk
 from test_track_points import shared
 
 from biomech_fit.cli.main import main
+from biomech_fit.cli.points_body import print_approximations
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.osim import read_osim
@@ -129,6 +130,14 @@ def test_what_does_not_go_together_is_said(tmp_path: Path, capsys: pytest.Captur
         error = capsys.readouterr().err.strip()
         assert words in error and "\n" not in error, error
     assert load_points_map("plug_in_gait").keypoints == {} and len(read_osim(osim).linkage.marker_names) > 0
+
+
+def test_what_a_conversion_costs_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A knee whose axis shifts by some millimetres is one fixed hinge in the streaming solver."""
+    (tmp_path / "leg.osim").write_text(leg_model())
+    print_approximations(str(tmp_path / "leg.osim"))
+    said = capsys.readouterr().out
+    assert "joint knee_joint became one hinge for knee" in said and "mm RMS" in said
 
 
 @pytest.mark.parametrize("subject", ["HC038A"])
