@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--points-map", metavar="MAP", help=which)
     parser.add_argument("--no-body", action="store_true", help="for 3D points: read the gait alone, fit no body")
     parser.add_argument("--ik-tasks", metavar="T.xml", type=Path, help="for 3D points with --model M.osim: OpenSim's task set with the markers' weights")
-    up = "axis of the calibration's, or the points', world that points up (default: z; 3D points: as the file says)"
+    up = "axis of the calibration's, or the points', world that points up (default: as the first person stands, else z; 3D points: as the file says)"
     parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), help=up)
     parser.add_argument("--skip-steps", metavar="N", type=int, help="leave the first N steps of each walk out of the means (default: steps.skip_steps)")
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and the pictures")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.recording import open_recording
     from biomech_fit.formats.subject import read_subject, subject_from_estimate
-    from biomech_fit.formats.world_up import upright_camera
+    from biomech_fit.formats.world_up import seen_up, upright_camera
     from biomech_fit.report.collect import Collector
     from biomech_fit.report.outputs import write_outputs
     from biomech_fit.stream.pipeline import FitPipeline
@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if is_osim(args.model):
         print_approximations(args.model)
     subject = read_subject(args.subject) if args.subject else None
-    world_up = args.world_up or "z"
+    seen = None if args.world_up else seen_up(recording.cameras, recording.keypoint_set.names, recording.packets())
+    world_up = args.world_up or seen or "z"
     cameras = [upright_camera(camera, world_up) for camera in recording.cameras]
     pipeline = FitPipeline(body, cameras, recording.keypoint_set, config, subject)
     if len(cameras) < 2:
@@ -109,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     if not estimates:
         raise InputError(f"No person could be tracked in '{args.recording}': {_why(pipeline)}")
     partly = subject.notice(recording.keypoint_set.name) if subject else None
-    notices = [*recording.notices, *([partly] if partly else [])]
+    stands = f"The person stands along {seen} of the calibration's world, which is taken for up; --world-up sets another." if seen not in (None, "z") else None
+    notices = [*recording.notices, *(notice for notice in (partly, stands) if notice)]
     for notice in notices:
         print(notice, file=sys.stderr)
     _remove_people(args.out)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.triangulation import triangulate_weighted
+from biomech_fit.core.types import KeypointPacket
+
+LOWER, UPPER = ("ankle", "heel"), ("shoulder", "hip")
+"""Points of the feet and of the upper body have these words in their names, in any keypoint set."""
+INSTANTS = 60
+"""From so many the axis is taken."""
+MOST_PACKETS = 20_000
+AGREE = 0.5
+"""Cosine: cameras are not all upside down or on their sides, so that up in their images is within 60 degrees of up in the room, in the mean. Else the person
+lies, or it is not known what is up."""
 
 ROTATIONS = {
     "x": np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]),
@@ -48,3 +60,48 @@ def likely_up(lower: np.ndarray, upper: np.ndarray) -> str | None:
     if np.abs(middle[axis]) < 2 * np.sort(np.abs(middle))[-2]:
         return None
     return ("" if middle[axis] > 0 else "-") + "xyz"[axis]
+
+
+def seen_up(cameras: Sequence[Camera], names: Sequence[str], packets: Iterable[KeypointPacket]) -> str | None:
+    """The axis of the calibration's world that points up: that along which the first person seen stands, where the cameras' images say the same.
+
+    Instants in which two cameras or more see one person and nobody else are taken, `INSTANTS` at most. None where it is not clear.
+
+    Args:
+        cameras: calibrated in that world.
+        names: of the keypoints in the packets.
+        packets: in the order of their arrival.
+    """
+    rows = {camera.name: c for c, camera in enumerate(cameras)}
+    points = [[k for k, name in enumerate(names) if any(word in name.lower() for word in words)] for words in (LOWER, UPPER)]
+    if not all(points):
+        return None
+    shape = (len(cameras), len(names))
+    middles: list[np.ndarray] = []
+    xy, weight = np.full((*shape, 2), np.nan), np.zeros(shape)
+    for count, packet in enumerate(packets):
+        if packet.camera not in rows:
+            continue
+        c = rows[packet.camera]
+        if weight[c].any():  # a camera's next packet: the instant is over
+            if (weight > 0).any(1).sum() >= 2:
+                found, _ = triangulate_weighted(cameras, xy, weight)
+                middles.append(np.stack([_mean(found[part]) for part in points]))
+            xy[:], weight[:] = np.nan, 0.0
+        if len(middles) >= INSTANTS or count >= MOST_PACKETS:
+            break
+        if len(packet.xy) == 1:
+            xy[c], weight[c] = packet.xy[0], np.where(np.isfinite(packet.xy[0]).all(1), packet.confidence[0], 0.0)
+    if not middles:
+        return None
+    lower, upper = np.moveaxis(np.array(middles), 1, 0)
+    up = likely_up(lower, upper)
+    if up is None or ROTATIONS[up][2] @ -np.mean([camera.rotation[1] for camera in cameras], axis=0) < AGREE:
+        return None
+    return up
+
+
+def _mean(points: np.ndarray) -> np.ndarray:
+    """(3,) of those that are known."""
+    known = points[np.isfinite(points).all(1)]
+    return known.mean(axis=0) if len(known) else np.full(3, np.nan)
