@@ -9,6 +9,7 @@ import numpy as np
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
+from biomech_fit.core.linear import SlowShare
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
 from biomech_fit.core.readout import Seen
 from biomech_fit.core.result import Result
@@ -56,6 +57,8 @@ class PointsTracker(PersonTracker):
         # How far a point may lie from the model's is the model's word here: marker sets and joint centres differ too much for one general value.
         priors = replace(config.priors, keypoint_offset_std_m=float(np.median(body.keypoint_offset_std)))
         config = replace(config, noise=replace(config.noise, robust_kernel=config.points.robust_kernel), priors=priors)
+        self._added: np.ndarray = np.zeros(0)
+        self._added_of: SlowShare | None = None
         super().__init__(body, mapped, [], config, config.stream.frame_rate_hz, device, costs, config.points.pose_memory_s)
         self._lengths = _lengths(self.template, bones)
 
@@ -102,17 +105,24 @@ class PointsTracker(PersonTracker):
 
         One point each carries a limb's end, so that a millimetre there is degrees where the limb is straight; averaging over time does not help against it.
         """
-        share = self._share
-        if share is not None and np.isfinite(share.slow).all():
-            slow, offsets = np.asarray(share.slow, float), self.layout.offsets
-            by_slow = np.linalg.solve(slow + 1e-12 * np.eye(len(slow)), np.asarray(share.pose_slow, float)[index].T).T
-            added = SUBJECT_OFFSET_STD_M**2 * by_slow[:, offsets] @ by_slow[:, offsets].T
-            # Beyond the pose prior it does not go.
-            least = 1 / np.sqrt(1 + np.diag(added) / self.body.pose_std**2)
+        if self._share is not None:
+            if self._share is not self._added_of:
+                self._added, self._added_of = self._placing(self._share), self._share
             covariance = np.array(result.frames.covariance)
-            covariance[index] += least[:, None] * added * least
+            covariance[index] += self._added[index]
             result = result._replace(frames=result.frames._replace(covariance=covariance))
         return super()._estimate(result, index, seen, newest_ns)
+
+    def _placing(self, share: SlowShare) -> np.ndarray:
+        """(2, N, N) what is added to the covariance of the newest and the lagged frame; at most the pose prior, coordinate by coordinate."""
+        slow, pose_slow, offsets = np.asarray(share.slow, float), np.asarray(share.pose_slow, float), self.layout.offsets
+        if not (np.isfinite(slow).all() and np.isfinite(pose_slow).all()):
+            return np.zeros((2, pose_slow.shape[1], pose_slow.shape[1]))
+        size = len(slow)
+        by_slow = np.linalg.solve(slow + 1e-12 * np.eye(size), pose_slow.reshape(-1, size).T).T.reshape(pose_slow.shape)[:, :, offsets]
+        added = SUBJECT_OFFSET_STD_M**2 * by_slow @ np.swapaxes(by_slow, 1, 2)
+        least = 1 / np.sqrt(1 + np.diagonal(added, axis1=1, axis2=2) / self.body.pose_std**2)
+        return least[:, :, None] * added * least[:, None, :]
 
     # A point may be many of its standard deviations from where the body is expected, and its weight is that of before the step: a second one follows.
 
