@@ -1,6 +1,8 @@
 """Gauss-Newton over all trials at once: every trial its own motion, one body for all, one rig for those that were recorded with it.
 
-    slow states = [body: scales and keypoint offsets | rig 1: cameras, clocks, floor | rig 2 ...]
+    slow states = [body: scales and keypoint offsets | rig 1: cameras, clocks, floor | rig 2 ... | trial 1: keypoint offsets | trial 2 ...]
+
+Where a detector aims changes a little with posture and clothes: with several trials each has keypoint offsets of its own, a few millimetres from the person's.
 
 Each rig's trials are linearised and eliminated chunk by chunk (`core.chunk_solver`); what is left of every trial is its share in the normal equations of the
 slow states, which are added up.
@@ -31,10 +33,12 @@ from biomech_fit.core.window_costs import SolverOptions
 from biomech_fit.offline.spline_motion import SplineMotion
 from biomech_fit.offline.trial import Trial
 from biomech_fit.stream.noise import NoiseModel
-from biomech_fit.stream.slow_states import SlowStates
+from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SlowStates
 from biomech_fit.stream.solver_options import solver_options
 
 CHUNK_INTERVALS = 32
+OFFSET_CHANGE_STD_M = SUBJECT_OFFSET_STD_M
+"""Of a keypoint offset from trial to trial, per axis."""
 WORKERS = 2
 """Chunks that are linearised side by side."""
 MAX_TURN_RAD = 0.5
@@ -58,7 +62,9 @@ class _RigState:
     solver: ChunkSolver
     states: SlowStates
     index: np.ndarray
-    """(M,) where the rig's slow states are among all."""
+    """(M,) where the rig's slow states, with the person's keypoint offsets, are among all."""
+    own: list[np.ndarray]
+    """The same for each trial, with its own offsets."""
     arrays: object
     motions: list[SplineMotion]
     slots: int
@@ -83,7 +89,7 @@ class OfflineSolve:
         self.body, self.rigs, self.config = body, list(rigs), config
         self._pool = ThreadPoolExecutor(WORKERS, "chunk")
         self._rigs: list[_RigState] = []
-        end = 0
+        end, several = 0, sum(len(rig.trials) for rig in self.rigs) > 1
         with jax.enable_x64(True):
             for rig in self.rigs:
                 options = _options(config, rig, bool(body.foot_points))
@@ -97,14 +103,20 @@ class OfflineSolve:
                 end = max(end, shared)
                 index = np.r_[np.arange(shared), end + np.arange(layout.size - shared)]
                 end += layout.size - shared
+                own = []
+                for _ in rig.trials:
+                    mine = index.copy()
+                    if several:
+                        mine[layout.offsets] = end + np.arange(3 * layout.n_keypoints)
+                        end += 3 * layout.n_keypoints
+                    own.append(mine)
                 motions = [SplineMotion(trial, options.spacing_s, solver.own, body.has_free_root) for trial in rig.trials]
                 slots = options.frames
-                self._rigs.append(_RigState(solver, states, index, camera_arrays(rig.cameras, jnp.float64), motions, slots))
+                self._rigs.append(_RigState(solver, states, index, own, camera_arrays(rig.cameras, jnp.float64), motions, slots))
         self.slow = np.zeros(end)
         self.covariance = np.zeros((end, end))
         """Of the slow states, after `uncertainty`."""
-        for state in self._rigs:
-            self.slow[state.index] = state.states.prior.mean
+        self.start_from([state.states.prior.mean for state in self._rigs])
         self.observe([rig.trials for rig in self.rigs])
 
     # --- what is observed -------------------------------------------------------------------------------------------------------------------------
@@ -141,7 +153,8 @@ class OfflineSolve:
     def start_from(self, slow: Sequence[np.ndarray]) -> None:
         """Begin with these slow states, by rig (M,); the body's are the first one's."""
         for state, values in zip(reversed(self._rigs), reversed(slow), strict=True):
-            self.slow[state.index] = values
+            for index in (state.index, *state.own):
+                self.slow[index] = values
 
     def pin_cameras(self, pinned: bool) -> None:
         """Hold the cameras where they were loaded, or let them move again. Clocks are not concerned."""
@@ -175,18 +188,16 @@ class OfflineSolve:
             kept: list[list[tuple[list[ChunkFactor], list[np.ndarray | None], tuple]]] = []
             for state in self._rigs:
                 kept.append([])
-                for motion, factors, changes, end, (corner, vector, cost) in self._eliminated(state, widen):
-                    del motion
-                    matrix[np.ix_(state.index, state.index)] += corner
-                    rhs[state.index] += vector
+                for index, (factors, changes, end, (corner, vector, cost)) in zip(state.own, self._eliminated(state, widen), strict=True):
+                    matrix[np.ix_(index, index)] += corner
+                    rhs[index] += vector
                     total += cost
                     kept[-1].append((factors, changes, end))
-            self._information = matrix
             slow_step = np.linalg.solve(matrix, rhs)
             steps, turn = [], 0.0
             for state, trials in zip(self._rigs, kept, strict=True):
-                for motion, (factors, changes, end) in zip(state.motions, trials, strict=True):
-                    step = self._back(state, motion, factors, changes, end, slow_step[state.index])
+                for motion, index, (factors, changes, end) in zip(state.motions, state.own, trials, strict=True):
+                    step = self._back(state, motion, factors, changes, end, slow_step[index])
                     steps.append((motion, step))
                     turn = max(turn, float(np.abs(step[motion.active, 3 if self.body.has_free_root else 0 :]).max()))
             shrink = min(1.0, MAX_TURN_RAD / max(turn, 1e-9))
@@ -208,12 +219,24 @@ class OfflineSolve:
                 precision[:body, :], precision[:, :body] = 0.0, 0.0
             matrix[np.ix_(state.index, state.index)] += precision
             rhs[state.index] += precision @ (state.states.prior.mean - slow)
+            offsets = state.solver.layout.offsets
+            for index in state.own:
+                common, own = state.index[offsets], index[offsets]
+                if np.array_equal(common, own):
+                    continue
+                matrix[own, own] += OFFSET_CHANGE_STD_M**-2
+                matrix[common, common] += OFFSET_CHANGE_STD_M**-2
+                matrix[own, common] -= OFFSET_CHANGE_STD_M**-2
+                matrix[common, own] -= OFFSET_CHANGE_STD_M**-2
+                away = (self.slow[own] - self.slow[common]) / OFFSET_CHANGE_STD_M**2
+                rhs[own] -= away
+                rhs[common] += away
         return matrix, rhs, 0.0
 
     def _chunk(self, state: _RigState, trial: int, chunk: int) -> Window:
         motion = state.motions[trial]
         u, valid = state.valid[trial][chunk]
-        slow = self.slow[state.index]
+        slow = self.slow[state.own[trial]]
         return Window(
             motion.local(chunk), None, motion.reference[chunk], u, valid, state.chunks[trial][chunk], state.arrays, np.eye(3), slow, None, None, None,
         )  # type: ignore[arg-type]  # fmt: skip
@@ -237,7 +260,7 @@ class OfflineSolve:
             yield ahead.popleft().result()
 
     def _eliminated(self, state: _RigState, widen: float) -> Iterator[tuple]:
-        """Of each trial: its motion, factors and changes of chart by chunk, the factor of the last control points, and its share in the slow states."""
+        """Of each trial: factors and changes of chart by chunk, the factor of the last control points, and its share in the slow states."""
         solver = state.solver
         for number, motion in enumerate(state.motions):
             head = solver.empty_head()
@@ -259,7 +282,7 @@ class OfflineSolve:
                 changes.append(change)
             end = _last_factor(head)
             border, y = end[1], end[2]
-            yield motion, factors, changes, end, (corner - border.T @ border, vector - border.T @ y, cost)
+            yield factors, changes, end, (corner - border.T @ border, vector - border.T @ y, cost)
 
     def _back(
         self, state: _RigState, motion: SplineMotion, factors: list[ChunkFactor], changes: list[np.ndarray | None], end: tuple, slow_step: np.ndarray
@@ -289,18 +312,16 @@ class OfflineSolve:
             kept = []
             for state in self._rigs:
                 kept.append(list(self._eliminated(state, 1.0)))
-                for _, _, _, _, (corner, _, _) in kept[-1]:
-                    matrix[np.ix_(state.index, state.index)] += corner
+                for index, (*_, (corner, _, _)) in zip(state.own, kept[-1], strict=True):
+                    matrix[np.ix_(index, index)] += corner
             self.covariance = np.linalg.inv(matrix)
             for r, state in enumerate(self._rigs):
-                slow = self.covariance[np.ix_(state.index, state.index)]
-                for number, (motion, factors, changes, end, _) in enumerate(kept[r]):
-                    yield r, number, self._readout(state, number, motion, factors, changes, end, slow)
+                for number, (index, (factors, changes, end, _)) in enumerate(zip(state.own, kept[r], strict=True)):
+                    slow = self.covariance[np.ix_(index, index)]
+                    yield r, number, self._readout(state, number, factors, changes, end, slow)
 
-    def _readout(
-        self, state: _RigState, number: int, motion: SplineMotion, factors: list[ChunkFactor], changes: list[np.ndarray | None], end: tuple, slow: np.ndarray
-    ) -> Readout:
-        root, border, _ = end
+    def _readout(self, state: _RigState, number: int, factors: list[ChunkFactor], changes: list[np.ndarray | None], end: tuple, slow: np.ndarray) -> Readout:
+        motion, (root, border, _) = state.motions[number], end
         tail = Tail(root.T @ root, root.T @ border)
         parts: list[Readout] = []
         for chunk in range(motion.chunks - 1, -1, -1):
