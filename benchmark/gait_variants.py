@@ -167,16 +167,13 @@ BEFORE_CAMERAS: dict[str, tuple[str, Callable[[Recording], Recording] | None]] =
 """Name: condition of `recordings.py`, and what else is changed."""
 
 
-def row(result: Result) -> str:
-    """Of the table, for both kinds of event: bias and SD, median error, missed and false, delay."""
-    cells = [result.data, result.method.removeprefix("ours, ")]
-    for kind in EventType:
-        f = result.events.get(kind, Errors()).figures()
-        delay = f" | {f['delay_p95_ms']:.0f}" if "offline" not in result.method else " | "
-        cells.append(
-            f"{f['bias_ms']:+.0f} ± {f['sd_ms']:.0f} | {f['median_absolute_ms']:.0f} | {f['missed']} / {f['false']}{delay}" if f["count"] else " |" * 3
-        )
-    return f"| {' | '.join(cells)} |"
+def row(live: Result, offline: Result) -> str:
+    """A variant's line of the table."""
+    figures = [[result.events.get(kind, Errors()).figures() for result in (live, offline)] for kind in EventType]
+    cells = [f"{f['bias_ms']:+.0f} ± {f['sd_ms']:.0f}" if f["count"] else "" for of_kind in figures for f in of_kind]
+    lost = [sum(of_kind[k][what] for of_kind in figures) for k in range(2) for what in ("missed", "false")]
+    delays = " / ".join(f"{of_kind[0].get('delay_p95_ms', np.nan):.0f}" for of_kind in figures)
+    return f"| {' | '.join([live.data, *cells, f'{lost[0]}, {lost[1]}', f'{lost[2]}, {lost[3]}', delays])} |"
 
 
 def main() -> None:
@@ -187,16 +184,16 @@ def main() -> None:
     walks, belt = overground(), treadmill()
     if not walks:
         raise SystemExit("The labelled walks are not here: see ../shared/data/README.md.")
-    heads = " | ".join(f"{NAMES[kind]}: bias ± SD (ms) | median abs. | missed / false | delay p95" for kind in EventType)
-    print(f"| variant | method | {heads} |\n|{'---|' * 10}")
+    heads = " | ".join(f"{NAMES[kind]}, {how}" for kind in EventType for how in ("live", "offline"))
+    print(f"| bias ± SD (ms) | {heads} | missed, false: live | offline | delay p95, live (ms) |\n|{'---|' * 8}")
     results = []
     for name, alter in VARIANTS.items():
         altered = [alter(walk) for walk in (walks if alter is on_a_belt else [*walks, *belt])]
         results += [result for result in from_markers(name, altered) if result.method.startswith("ours")]
-        print("\n".join(map(row, results[-2:])), flush=True)
+        print(row(*results[-2:]), flush=True)
     for name, (condition, change) in BEFORE_CAMERAS.items() if not arguments.no_cameras else ():
         results += [r for r in through_cameras(walks, 1, name, CONDITIONS[condition], change) if r.method.startswith("ours")]
-        print("\n".join(map(row, results[-3:])), flush=True)
+        print(row(results[-3], results[-1]), flush=True)
     write_text(arguments.output, json.dumps([result.figures() for result in results], indent=1) + "\n")
 
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from made_up_walks import GAITS, contacts, feet
 
+from biomech_fit.core.gait import FeetAt, GaitDetector
 from biomech_fit.core.types import EventType, GaitEvent, Side
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmark"))
 pytest.importorskip("gait_walks", reason="the folder benchmark/ is not beside test/")
 from gait_methods import foot_velocity, zeni
 from gait_scores import Errors, add_errors
+from gait_variants import VARIANTS
 from gait_walks import Label, Walk
 
 
@@ -53,3 +55,13 @@ def test_baselines_find_the_contacts_of_a_plain_walk(find, kinds):
     add_errors(into, walk, find(walk), 0.0)
     for kind in kinds:
         assert into[kind].missed == 0 and np.std(into[kind].error_s) < 0.02  # constant errors are the methods' own
+
+
+@pytest.mark.parametrize("variant", ["mirrored", "turned by 50°", "at 0.75 of the speed", "50 Hz"])
+def test_labels_of_altered_walks_stay_true(variant):
+    """Our detector finds them as it finds those of the walk itself: a label that went to the other foot or another time would be missed."""
+    walk = VARIANTS[variant](made_up_walk())
+    frames = [FeetAt(int(s), h, t) for s, h, t in zip(walk.stamps_ns, walk.heels, walk.toes, strict=True)]
+    into = {kind: Errors() for kind in EventType}
+    add_errors(into, walk, GaitDetector(("LHeel", "RHeel", "LToe", "RToe")).detect(frames), walk.time_s[0] + 1.0)
+    assert all(errors.missed == errors.false == 0 and len(errors.error_s) >= 8 for errors in into.values())
