@@ -100,8 +100,8 @@ def test_loss_takes_its_share():
 
 def test_one_camera_lags_and_all_else_stays(clean):
     lagging = _session("lag").walk
-    person = walks.read_person(SUBJECT, KEYPOINTS.names, recordings._rng(SEED, SUBJECT, "offsets"))
-    times = recordings._times(person.walk)
+    person = walks.read_person(SUBJECT, KEYPOINTS.names, recordings.rng_of(SEED, SUBJECT, "offsets"))
+    times = recordings.times_of(person.walk)
     t, differing = 40, []
     for camera in clean.walk.true:
         before, after = _by_camera(clean.walk, t)[camera.name], _by_camera(lagging, t)[camera.name]
