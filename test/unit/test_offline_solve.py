@@ -117,7 +117,7 @@ def test_step_and_covariances_are_those_of_one_dense_system() -> None:
 
 
 def test_two_recordings_tell_more_of_their_common_body_than_one() -> None:
-    """The scales' uncertainty (the volume of its ellipsoid) is smaller with both, and both motions are found; where the detector aims may differ by millimetres."""
+    """The scales' uncertainty (its ellipsoid's volume) is smaller with both, and both motions are found; where the detector aims may differ by millimetres."""
     walks = [Walk(40, 0.3), Walk(40, -0.4, phase=1.0)]
     config = settings()
     alone = solver(walks, [walks[0].trial(noise_px=1.0)], config)
