@@ -57,7 +57,7 @@ def test_intervals_hold_the_truth(true_cameras: tuple, tmp_path: Path) -> None:
 def test_two_recordings_of_one_person(tmp_path: Path) -> None:
     """One body, a folder each, and what concerns both beside them."""
     for name, kind in (("standing", ("--path", "stand", "--standing", "2")), ("walking", ())):
-        assert main(["simulate", str(tmp_path / name), "--seconds", "2", "--seed", "3", "--cameras", "4", *kind]) == 0
+        assert main(["simulate", str(tmp_path / name), "--seconds", "2", "--seed", "3", *kind]) == 0
     out = tmp_path / "out"
     assert main(["fit", str(tmp_path / "standing"), str(tmp_path / "walking"), "-o", str(out), "--no-report", "--no-refine-cameras"]) == 0
     summary = json.loads((out / "summary.json").read_text())
