@@ -184,7 +184,7 @@ class OfflineSolve:
     def _step(self, widen: float) -> tuple[float, float]:
         """Returns the cost, and the largest step of a joint (rad)."""
         with jax.enable_x64(True):
-            matrix, rhs, total = self._slow_prior()
+            (matrix, rhs), total = self._slow_prior(), 0.0
             kept: list[list[tuple[list[ChunkFactor], list[np.ndarray | None], tuple]]] = []
             for state in self._rigs:
                 kept.append([])
@@ -206,7 +206,7 @@ class OfflineSolve:
             self.slow = self.slow + shrink * slow_step
         return total, turn
 
-    def _slow_prior(self) -> tuple[np.ndarray, np.ndarray, float]:
+    def _slow_prior(self) -> tuple[np.ndarray, np.ndarray]:
         size = len(self.slow)
         matrix, rhs = np.zeros((size, size)), np.zeros(size)
         for number, state in enumerate(self._rigs):
@@ -231,7 +231,7 @@ class OfflineSolve:
                 away = (self.slow[own] - self.slow[common]) / OFFSET_CHANGE_STD_M**2
                 rhs[own] -= away
                 rhs[common] += away
-        return matrix, rhs, 0.0
+        return matrix, rhs
 
     def _chunk(self, state: _RigState, trial: int, chunk: int) -> Window:
         motion = state.motions[trial]
@@ -308,7 +308,7 @@ class OfflineSolve:
         `covariance` is set before the first comes out.
         """
         with jax.enable_x64(True):
-            matrix, _, _ = self._slow_prior()
+            matrix, _ = self._slow_prior()
             kept = []
             for state in self._rigs:
                 kept.append(list(self._eliminated(state, 1.0)))

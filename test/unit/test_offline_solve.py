@@ -94,7 +94,7 @@ def test_step_and_covariances_are_those_of_one_dense_system() -> None:
     n, q, m = walk.body.mj_model.nv, len(motion.control), len(solve.slow)
     matrix, rhs = np.zeros((q * n + m, q * n + m)), np.zeros(q * n + m)
     with jax.enable_x64(True):
-        matrix[q * n :, q * n :], rhs[q * n :], _ = solve._slow_prior()
+        matrix[q * n :, q * n :], rhs[q * n :] = solve._slow_prior()
         for chunk, (system, _) in enumerate(solve._systems(state, 0, 1.0)):
             own, vector = assemble_dense(system)
             at = np.r_[chunk * CHUNK * n + np.arange((CHUNK + 3) * n), q * n + np.arange(m)]
