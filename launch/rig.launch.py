@@ -19,6 +19,7 @@ ARGUMENTS = {
     "params_file": ("", "ROS parameter file for all nodes, e.g. one of config/rigs/; empty = none."),
     "namespace": ("", "Namespace of all nodes and topics."),
     "world_frame": ("world", "Frame of the calibration's world."),
+    "world_up": ("z", "Axis of the calibration's world that points up: x, -x, y, -y, z or -z."),
     "use_sim_time": ("false", "Take the time from /clock."),
     "gait": ("true", "Start gait_node."),
     "robot_state_publisher": ("false", "Start robot_state_publisher with the body's URDF (for rviz' RobotModel)."),
@@ -38,12 +39,12 @@ def _nodes(context):
     file = LaunchConfiguration("params_file").perform(context)
     sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() in ("true", "1", "yes")
     common = [*([file] if file else []), {"use_sim_time": sim_time}, _given(context, "world_frame")]
-    fitter = {**_given(context, "calibration", "keypoint_set", "model", "subject", "config"), "autostart": True}
+    fitter = {**_given(context, "calibration", "world_up", "keypoint_set", "model", "subject", "config"), "autostart": True}
     nodes = [Node(package="biomech_fit", executable="fitter_node", name="fitter_node", namespace=namespace, parameters=[*common, fitter], output="screen")]
     if LaunchConfiguration("gait").perform(context).lower() in ("true", "1", "yes"):
         nodes.append(Node(package="biomech_fit", executable="gait_node", name="gait_node", namespace=namespace, parameters=common, output="screen"))
     for camera in filter(None, (c.strip() for c in LaunchConfiguration("overlay_cameras").perform(context).split(","))):
-        settings = {"camera": camera, **_given(context, "calibration")}
+        settings = {"camera": camera, **_given(context, "calibration", "world_up")}
         name = f"overlay_{camera}"
         nodes.append(Node(package="biomech_fit", executable="overlay_node", name=name, namespace=namespace, parameters=[*common, settings], output="screen"))
     if LaunchConfiguration("robot_state_publisher").perform(context).lower() in ("true", "1", "yes"):

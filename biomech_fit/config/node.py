@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from biomech_fit.config.fit import FitConfig, GaitConfig, StepsConfig
 from biomech_fit.config.setting import group, setting
 
+UP_AXES = ("z", "-z", "y", "-y", "x", "-x")
+"""Axes of a calibration's world that may point up."""
+
 
 @dataclass(frozen=True)
 class MarkersConfig:
@@ -35,7 +38,13 @@ class FitterNodeConfig:
     subject_name: str = setting("", "Name of the subject in the messages; empty = the one of the subject file.", restart=True)
     config: str = setting("", "YAML file with settings of the fit, read when the node starts; parameters under `fit` that are given win over it.", restart=True)
     autostart: bool = setting(False, "Configure and activate the node by itself when it starts.", restart=True)
-    world_frame: str = setting("world", "Frame of the calibration's world.", restart=True)
+    world_frame: str = setting("world", "Frame of the world in which everything is published.", restart=True)
+    world_up: str = setting(
+        "z",
+        "Axis of the calibration's world that points up. Everything is published in a world with z up, turned from the calibration's.",
+        choices=UP_AXES,
+        restart=True,
+    )
     frame_prefix: str = setting("", "Prefix of the names of the body's frames, as robot_state_publisher's parameter of this name.", restart=True)
     fit_subject_s: float = setting(5.0, "Seconds of good frames that ~/fit_subject asks of a person.", unit="s", low=0.5, high=300.0)
     save_directory: str = setting("", "Where ~/save_subject and ~/save_calibration write; empty = the working directory.")
@@ -100,6 +109,7 @@ class OverlayNodeConfig:
     camera: str = setting("", "Name of the camera whose images come in.")
     calibration: str = setting("", "Calibration file; the node uses the refined camera of the topic `calibration` as soon as it comes.")
     compressed: bool = setting(False, "Images come as sensor_msgs/CompressedImage (JPEG or PNG).")
+    world_up: str = setting("z", "Axis of the calibration's world that points up, as the fitter's.", choices=UP_AXES)
     smoothed: bool = setting(True, "Draw body_state_smoothed rather than body_state; images wait for it.")
     tolerance_s: float = setting(0.012, "An image takes the body state whose stamp is at most this far from its own.", unit="s", low=0.0, high=1.0)
     wait_s: float = setting(1.0, "An image without a body state is passed on undrawn after this time.", unit="s", low=0.0, high=10.0)
@@ -112,6 +122,7 @@ class RecorderNodeConfig:
     output: str = setting("", "Folder for the results (needed).")
     calibration: str = setting("", "Calibration file that the fitter loaded (needed).")
     cameras: tuple[str, ...] = setting((), "Names of the calibration's cameras that the fitter uses; empty = all.")
+    world_up: str = setting("z", "Axis of the calibration's world that points up, as the fitter's.", choices=UP_AXES)
     keypoint_set: str = setting("halpe_26", "Keypoint set, as the fitter's.")
     model: str = setting("", "Body model, as the fitter's.")
     frame_rate_hz: float = setting(60.0, "Frame rate of the cameras.", unit="Hz", low=1.0, high=1000.0)

@@ -16,6 +16,7 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.calibration import read_calibration
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
+from biomech_fit.formats.world_up import upright_camera
 from biomech_fit.ros import image, parameters, qos
 from biomech_fit.ros.convert import time_ns
 from biomech_fit.ros.convert_estimates import cameras_from_msg
@@ -54,7 +55,7 @@ class OverlayNode(Node):
         cameras = {c.name: c for c in read_calibration(self.settings.calibration).cameras}
         if self.settings.camera not in cameras:
             raise InputError(f"Parameter camera is '{self.settings.camera}', which the calibration does not have; it has: {', '.join(cameras)}.")
-        return cameras[self.settings.camera]
+        return upright_camera(cameras[self.settings.camera], self.settings.world_up)
 
     def _receive_calibration(self, message: bf.CameraCalibrationState) -> None:
         try:

@@ -35,7 +35,8 @@ class RecorderNode(Node):
             raise InputError("Parameter output is empty; it must name the folder for the results.")
         fit = FitConfig()
         fit = replace(fit, stream=replace(fit.stream, frame_rate_hz=s.frame_rate_hz))
-        self.setup = load_setup(FitterNodeConfig(calibration=s.calibration, cameras=s.cameras, keypoint_set=s.keypoint_set, model=s.model, fit=fit))
+        like_fitter = FitterNodeConfig(calibration=s.calibration, cameras=s.cameras, world_up=s.world_up, keypoint_set=s.keypoint_set, model=s.model, fit=fit)
+        self.setup = load_setup(like_fitter)
         self.finished = self._written = False
         self.states: list[bf.BodyState] = []
         self.smoothed: list[bf.BodyState] = []

@@ -74,6 +74,7 @@ def collected(
         start_ns=0,
         subject=estimate.name,
         calibration=setup.calibration,
+        world_up=setup.world_up,
         subject_model=subject_from_estimate(estimate, setup.body, setup.keypoint_set.name),
         **more,
     )

@@ -15,6 +15,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameResult
 from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.subject import Subject, subject_from_estimate, write_subject
+from biomech_fit.formats.world_up import fallen_camera
 from biomech_fit.ros.outputs import FitterOutputs
 from biomech_fit.ros.setup import FitSetup
 from biomech_fit.ros.worker import FitWorker
@@ -111,7 +112,7 @@ class FitterServices:
         estimate = pipeline.calibration()
         if not estimate.stamp_ns:
             raise InputError("No person has been tracked yet; the cameras are as they were loaded.")
-        refined = {camera.name: camera for camera in estimate.cameras}
+        refined = {camera.name: fallen_camera(camera, self._setup.world_up) for camera in estimate.cameras}
         like = self._setup.calibration
         if like is None:
             raise InputError("3D points come in; there are no cameras whose calibration could be saved.")

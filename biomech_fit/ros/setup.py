@@ -16,6 +16,7 @@ from biomech_fit.formats.calibration import Calibration, read_calibration
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.subject import Subject, read_subject
+from biomech_fit.formats.world_up import upright_camera
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class FitSetup:
     config: FitConfig
     subject: Subject | None
     subject_name: str
+    world_up: str = "z"
+    """The axis of the calibration's world that points up; `cameras` are in a z-up world (`formats.world_up`)."""
 
     @property
     def notices(self) -> list[str]:
@@ -46,7 +49,7 @@ def load_setup(settings: FitterNodeConfig) -> FitSetup:
         if not settings.calibration:
             raise InputError("Parameter calibration is empty; it must name the calibration file of the cameras (or input must be keypoints_3d).")
         calibration = read_calibration(settings.calibration)
-        cameras = select_cameras(calibration.cameras, settings.cameras)
+        cameras = [upright_camera(camera, settings.world_up) for camera in select_cameras(calibration.cameras, settings.cameras)]
     elif settings.calibration or settings.cameras:
         raise InputError("Parameter input is keypoints_3d, which needs no cameras; leave calibration and cameras empty.")
     keypoint_set = load_keypoint_set(settings.keypoint_set)
@@ -55,7 +58,7 @@ def load_setup(settings: FitterNodeConfig) -> FitSetup:
     if subject is not None and settings.subject_name:
         subject = replace(subject, name=settings.subject_name)
     name = settings.subject_name or (subject.name if subject else "")
-    return FitSetup(body, cameras, calibration, keypoint_set, settings.fit, subject, name)
+    return FitSetup(body, cameras, calibration, keypoint_set, settings.fit, subject, name, settings.world_up)
 
 
 def make_pipeline(setup: FitSetup) -> Any:

@@ -21,8 +21,9 @@ from visualization_msgs.msg import MarkerArray
 from biomech_fit import msg as bf
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import KeypointPacket
-from biomech_fit.formats.calibration import write_calibration
+from biomech_fit.formats.calibration import read_calibration, write_calibration
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
+from biomech_fit.formats.world_up import fallen_camera
 from biomech_fit.nodes.fitter import FitterNode
 from biomech_fit.ros import qos
 from biomech_fit.ros.convert import keypoints_2d_msg, time_msg
@@ -285,6 +286,23 @@ def test_services(rig, tmp_path):
     rig.node.set_parameters([Parameter("save_directory", value=str(tmp_path / "subject.yaml"))])  # a file, not a folder
     rig.frames(1)
     assert not rig.call("save_subject").success
+
+
+def test_a_calibration_with_another_axis_up(tmp_path):
+    """The fit works in a world with z up, and what is saved is in the calibration's own world again."""
+    path = tmp_path / "Calib.toml"
+    write_calibration(path, [fallen_camera(camera, "-y") for camera in CAMERAS])
+    with ros() as (context, add, spin_until):
+        rig = Rig(context, add, spin_until, str(path), world_up="-y", save_directory=str(tmp_path))
+        rig.activate()
+        for camera, upright in zip(rig.pipeline.setup.cameras, CAMERAS, strict=True):
+            np.testing.assert_allclose(camera.rotation, upright.rotation, atol=1e-9)
+            np.testing.assert_allclose(camera.translation, upright.translation, atol=1e-9)
+        rig.frames(1)
+        assert rig.call("save_calibration").success
+    for saved, loaded in zip(read_calibration(tmp_path / "calibration.toml").cameras, read_calibration(path).cameras, strict=True):
+        np.testing.assert_allclose(saved.rotation, loaded.rotation, atol=1e-9)
+        np.testing.assert_allclose(saved.translation, loaded.translation, atol=1e-9)
 
 
 def test_a_subject_trial_counts_good_frames_and_fixes_the_body(calibration, tmp_path):
