@@ -17,6 +17,8 @@ SETS = {17: "coco_17", 25: "body_25", 26: "halpe_26", 87: "movi_87"}
 SETTLED_FRAMES = 130
 """So many at the start are not counted: the window fills, and every frame moves the slow states."""
 DEFAULT_CASES = ((8, 26, None), (8, 87, None))
+REFERENCE_SIZE, REFERENCE_RUNS = 600, 100
+"""A window of half a second is 15 control points of 40 coordinates: the reference is one dense Cholesky factorisation of a matrix of that size."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -101,6 +103,7 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
             results = pipeline.poll()
             if any(r.causal is not None for r in results):
                 times.append(1e3 * (time.perf_counter() - began))
+    reference_ms = _reference_ms()
     frames = window_frames(pipeline.config, pipeline.config.stream.frame_rate_hz)
     steady = np.array(times[max(2 * frames, min(SETTLED_FRAMES, len(times) // 2)) :])
     p50, p95, p99 = (round(float(np.percentile(steady, q)), 2) for q in (50, 95, 99))
@@ -112,9 +115,25 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
+        "reference_ms": round(reference_ms, 2),
+        "p50_in_references": round(p50 / reference_ms, 2),
         "frames": len(steady),
         "recompilations": compilations.count,
     }
+
+
+def _reference_ms() -> float:
+    """Median time of a float32 Cholesky factorisation (LAPACK, one thread): what this machine is able to, now, so that figures of different machines compare."""
+    import numpy as np
+
+    half = np.random.default_rng(0).standard_normal((REFERENCE_SIZE, REFERENCE_SIZE), np.float32)
+    matrix = half @ half.T + REFERENCE_SIZE * np.eye(REFERENCE_SIZE, dtype=np.float32)
+    times = []
+    for _ in range(REFERENCE_RUNS):
+        began = time.perf_counter()
+        np.linalg.cholesky(matrix)
+        times.append(1e3 * (time.perf_counter() - began))
+    return float(np.median(times))
 
 
 def _ready(cameras: int, keypoints: int, window: int | None, device: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -68,12 +69,20 @@ class Found:
     """Of the cameras that should see this person, those that do."""
 
 
-def cleaned(packet: KeypointPacket, used: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """A packet's people (P, K, 2), (P, K) on the used keypoints; what is not finite, far outside any image or under `min_confidence` counts as missing."""
-    xy, confidence = np.asarray(packet.xy, float)[:, used], np.asarray(packet.confidence, float)[:, used]
-    good = (np.abs(np.nan_to_num(xy, nan=np.inf)) < MAX_PX).all(-1) & np.isfinite(confidence)
-    good &= np.where(good, confidence, -1.0) >= max(min_confidence, 1e-6)
-    return np.where(good[..., None], xy, np.nan), np.where(good, np.minimum(confidence, 1.0), 0.0)
+def cleaned(packets: Sequence[KeypointPacket | None], used: np.ndarray, min_confidence: float) -> Detections:
+    """The cameras' packets on the used keypoints; what is not finite, far outside any image or under `min_confidence` counts as missing."""
+    there = [packet for packet in packets if packet is not None]
+    if not there:
+        return [None] * len(packets)
+    # All cameras at once: an array operation on a handful of keypoints costs as much as on all of them.
+    xy = np.concatenate([packet.xy for packet in there], dtype=float)[:, used]
+    confidence = np.concatenate([packet.confidence for packet in there], dtype=float)[:, used]
+    with np.errstate(invalid="ignore"):
+        good = (np.abs(xy) < MAX_PX).all(-1) & (confidence >= max(min_confidence, 1e-6)) & (confidence < np.inf)
+    xy, confidence = np.where(good[..., None], xy, np.nan), np.where(good, np.minimum(confidence, 1.0), 0.0)
+    ends = np.cumsum([len(packet.xy) for packet in there])
+    each = zip(np.split(xy, ends[:-1]), np.split(confidence, ends[:-1]), strict=True)
+    return [None if packet is None else next(each) for packet in packets]
 
 
 def follow(people: Detections, predicted: np.ndarray, gate_px: float) -> list[Views]:
@@ -83,18 +92,25 @@ def follow(people: Detections, predicted: np.ndarray, gate_px: float) -> list[Vi
     """
     tracked, cameras, k = predicted.shape[:3]
     taken = np.full((tracked, cameras), -1)
-    for c, found in enumerate(people):
-        if found is None or not len(found[0]):
+    counts = [0 if found is None else len(found[0]) for found in people]
+    of = np.repeat(np.arange(cameras), counts)
+    if not len(of):
+        return [Views.of(people, row, k) for row in taken]
+    xy, confidence = (np.concatenate([found[i] for found in people if found is not None]) for i in range(2))
+    cost = np.minimum(_medians(predicted[:, of], xy, confidence), gate_px)
+    for c, (first, last) in enumerate(pairwise([0, *np.cumsum(counts)])):
+        if first == last:
             continue
-        cost = np.minimum(_medians(predicted[:, c, None], *found), gate_px)
-        rows, columns = (np.zeros(1, int), np.argmin(cost, 1)) if tracked == 1 else linear_sum_assignment(cost)
-        good = cost[rows, columns] < gate_px
+        own = cost[:, first:last]
+        rows, columns = (np.zeros(1, int), np.argmin(own, 1)) if tracked == 1 else linear_sum_assignment(own)
+        good = own[rows, columns] < gate_px
         taken[rows[good], c] = columns[good]
     return [Views.of(people, row, k) for row in taken]
 
 
 def _medians(predicted: np.ndarray, xy: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """(M, P) median distance of the seen keypoints of detections (P, K, 2), (P, K) from M predictions (M, 1, K, 2); infinite with fewer than three."""
+    """(M, P) median distance of the seen keypoints of detections (P, K, 2), (P, K) from each one's M predictions (M, P, K, 2); infinite with fewer than
+    three."""
     distance = np.linalg.norm(xy - predicted, axis=-1)
     # The missing sort to the end, so the median of the seen is at half their number: np.nanmedian costs ten times as much.
     distance = np.where(confidence > 0, distance, np.inf)

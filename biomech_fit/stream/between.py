@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Generic, TypeVar
 
-P, T = ParamSpec("P"), TypeVar("T")
+T = TypeVar("T")
 
 _workers = ThreadPoolExecutor(2, thread_name_prefix="between-frames")
 
 
-def between_frames(task: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """Begin a task in the background. Whoever began it must wait for its result before the next frame uses it: results never depend on timing."""
-    return _workers.submit(task, *args, **kwargs)
+class BetweenFrames(Generic[T]):
+    """A task for the time between two frames.
+
+    It is begun once a frame's results are out, not sooner: it would take the interpreter from what makes them. Whoever needs its result waits for it, or
+    does it now if nobody has begun it, so that results never depend on timing.
+    """
+
+    def __init__(self, task: Callable[[], T]) -> None:
+        self._task = task
+        self._begun: Future[T] | None = None
+
+    def begin(self) -> None:
+        """Start it in the background, once."""
+        if self._begun is None:
+            self._begun = _workers.submit(self._task)
+
+    def result(self) -> T:
+        """What it gives."""
+        return self._task() if self._begun is None else self._begun.result()

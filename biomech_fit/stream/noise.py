@@ -8,13 +8,13 @@ one by one.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from biomech_fit.config.fit import NoiseConfig
-from biomech_fit.stream.between import between_frames
+from biomech_fit.stream.between import BetweenFrames
 
 MEMORY_FRAMES = 120
 LEARN_EVERY = 10
@@ -68,7 +68,7 @@ class DetectorNoise:
         self._confidence: deque[np.ndarray] = deque(maxlen=MEMORY_FRAMES)
         self._stamps: deque[int] = deque(maxlen=MEMORY_FRAMES)
         self._since = 0
-        self._learning: Future[NoiseModel | None] | None = None
+        self._learning: BetweenFrames[NoiseModel | None] | None = None
 
     def sigma_px(self, confidence: np.ndarray) -> np.ndarray:
         """(C, K) px for confidences (C, K); meaningless where the confidence is 0."""
@@ -88,7 +88,7 @@ class DetectorNoise:
     def observe(self, stamp_ns: int, error_px: np.ndarray, confidence: np.ndarray) -> None:
         """Residuals (C, K, 2) px of a smoothed frame whose detections had these confidences (C, K), 0 = missing; of 3D points (C, K, 3) in their own unit.
 
-        What is learned from them is computed in the background and holds from a set frame on, so that a run does not depend on the machine's speed.
+        What is learned from them holds from a set frame on, so that a run does not depend on the machine's speed.
         """
         if not self._config.learn:
             return
@@ -100,7 +100,12 @@ class DetectorNoise:
         self._since += 1
         if self._since >= LEARN_EVERY and len(self._errors) >= 2 * LEARN_EVERY:
             self._since = 0
-            self._learning = between_frames(_learned, self._config, list(self._errors), list(self._confidence), list(self._stamps))
+            self._learning = BetweenFrames(partial(_learned, self._config, list(self._errors), list(self._confidence), list(self._stamps)))
+
+    def prepare(self) -> None:
+        """Begin what is due in the background."""
+        if self._learning is not None:
+            self._learning.begin()
 
 
 def _configured(config: NoiseConfig, confidence: np.ndarray) -> np.ndarray:

@@ -101,6 +101,11 @@ class People:
         """The smoothed frames that the lag holds back."""
         return [result for track in self.tracks for result in track.rest()]
 
+    def prepare(self) -> None:
+        """Begin in the background what the next frame needs; to be called once this one's results are out."""
+        for track in self.tracks:
+            track.tracker.prepare()
+
     # --- one frame --------------------------------------------------------------------------------------------------------------------------------
 
     def frame(self, stamp_ns: int, people: Detections, delay_s: np.ndarray) -> list[FrameResult]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 
@@ -25,7 +25,7 @@ from biomech_fit.core.solver import Frame, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
 from biomech_fit.core.window import ORDER, Window, empty_window
 from biomech_fit.stream.association import Views
-from biomech_fit.stream.between import between_frames
+from biomech_fit.stream.between import BetweenFrames
 from biomech_fit.stream.camera_estimate import corrected
 from biomech_fit.stream.noise import DetectorNoise
 from biomech_fit.stream.slow_states import SlowEstimate, SlowStates
@@ -72,7 +72,7 @@ class PersonTracker:
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
-        self._shifting: Future[Window] | None = None
+        self._shifting: BetweenFrames[Window] | None = None
         self.states = SlowStates(body, self.layout, cameras, config)
         self.forget()
 
@@ -243,6 +243,12 @@ class PersonTracker:
         self._shift_ahead(stamp_ns)
         return newest, late_estimate, result
 
+    def prepare(self) -> None:
+        """Begin in the background what the next frame needs; to be called once this one's results are out."""
+        self.noise.prepare()
+        if self._shifting is not None:
+            self._shifting.begin()
+
     def rest(self) -> list[PoseEstimate]:
         """Smoothed estimates of the frames that are still within the lag; at the end of a recording or a track."""
         if self.window is None:
@@ -347,7 +353,7 @@ class PersonTracker:
         return SlowShare(*(np.zeros(shape, np.float32) for shape in ((2, n, n), (2, n, m), (m, m))))
 
     def _shift_ahead(self, stamp_ns: int) -> None:
-        """Begin to move the window on now if the next frame is expected beyond its last knot: its time is then not lost."""
+        """Move the window on before the next frame if that is expected beyond its last knot."""
         if self._place(stamp_ns + round(self._step_s() * 1e9)) < self.options.knots - 3 - JITTER_PLACES:
             return
         window, device = self.window, self._device
@@ -357,10 +363,10 @@ class PersonTracker:
                 return self.solver.shift(window)
 
         self._start_ns += round(self._spacing_ns)
-        self._shifting = between_frames(shift)
+        self._shifting = BetweenFrames(shift)
 
     def _join(self) -> None:
-        """Wait for a shift that was begun ahead."""
+        """Wait for a shift ahead."""
         if self._shifting is not None:
             self.window, self._shifting = self._shifting.result(), None
 

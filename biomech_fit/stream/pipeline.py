@@ -184,14 +184,14 @@ class FitPipeline:
             made = self._frame(frame_set)
             latency = waited + time.perf_counter() - began
             results += [replace(r, latency_s=latency) for r in made]
+            self._people.prepare()
         return results
 
     def _frame(self, frame_set: FrameSet) -> list[FrameResult]:
         """Fit one set."""
         self._newest_ns = frame_set.stamp_ns
-        people = [
-            cleaned(frame_set.packets[name], self._mapped, self.config.noise.min_confidence) if name in frame_set.packets else None for name in self._names
-        ]
+        packets = [frame_set.packets.get(name) for name in self._names]
+        people = cleaned(packets, self._mapped, self.config.noise.min_confidence)
         return self._people.frame(frame_set.stamp_ns, people, self._delays(frame_set))
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ class PointsPipeline:
             made = self._take(packet)
             latency = waited + time.perf_counter() - began
             results += [replace(r, latency_s=latency) for r in made]
+            self.tracker.prepare()
         return results
 
     def flush(self) -> list[FrameResult]:

@@ -36,7 +36,8 @@ def detections(people: list[np.ndarray], rng: np.random.Generator, noise_px: flo
 def test_bad_confidences_count_as_missing(bad: float) -> None:
     confidence = np.full((2, K), 0.8)
     confidence[1, 3] = bad
-    xy, found = cleaned(packet(np.ones((2, K, 2)), confidence), np.ones(K, bool), 0.1)
+    nothing, (xy, found) = cleaned([None, packet(np.ones((2, K, 2)), confidence)], np.ones(K, bool), 0.1)
+    assert nothing is None
     assert found[1, 3] == 0 and np.isnan(xy[1, 3]).all()
     assert np.all(np.delete(found.ravel(), K + 3) == np.float32(0.8)) and np.isfinite(np.delete(xy.reshape(-1, 2), K + 3, 0)).all()
 
@@ -45,11 +46,13 @@ def test_bad_coordinates_count_as_missing_and_large_confidences_as_one() -> None
     xy = np.ones((1, K, 2))
     xy[0, 0] = np.nan
     xy[0, 1, 1] = np.inf
-    found_xy, confidence = cleaned(packet(xy, np.full((1, K), 7.0)), np.ones(K, bool), 0.1)
+    ((found_xy, confidence),) = cleaned([packet(xy, np.full((1, K), 7.0))], np.ones(K, bool), 0.1)
     assert list(confidence[0, :3]) == [0, 0, 1] and np.isnan(found_xy[0, :2]).all()
     used = np.arange(K) % 2 == 0
-    assert cleaned(packet(xy, np.ones((1, K))), used, 0.0)[0].shape == (1, K // 2, 2)
-    assert cleaned(packet(np.zeros((0, K, 2)), np.zeros((0, K))), used, 0.0)[1].shape == (0, K // 2)
+    nobody, one = packet(np.zeros((0, K, 2)), np.zeros((0, K))), packet(xy, np.ones((1, K)))
+    both = cleaned([nobody, one, None, one], used, 0.0)
+    assert both[2] is None and [found[0].shape for found in both if found is not None] == [(0, K // 2, 2), (1, K // 2, 2), (1, K // 2, 2)]
+    assert cleaned([None, None], used, 0.0) == [None, None]
 
 
 def test_follow_takes_the_nearest_within_the_gate() -> None:
