@@ -271,8 +271,7 @@ class FootGait:
             return self._event(True, i, None, True)
         if not whole:
             usual = self._usual_speed() or _USUAL_SWING_M_S
-            on_ramp = self._ramps[True].length_s / max(samples[i].t - swing[0].t, 1e-3)  # seen on its way down only: it may have been faster by so much
-            fastest = min(max(fastest, usual), _UNSEEN_FACTOR * max(1.0, on_ramp) * fastest)
+            fastest = min(max(fastest, usual), _UNSEEN_FACTOR * fastest)
         if self.swing_speed is None or not self._swing_speed_sure:
             self.swing_speed = fastest
         elif whole:
