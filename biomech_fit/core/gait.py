@@ -198,7 +198,6 @@ class GaitDetector:
         for frame in frames:
             self.update_points(*frame)
         self.finish()
-        self.steps()
         learned = self._feet
         self._begin(MovingFloor(given=self._floor.course()), OFFLINE_LOOK_AHEAD_S)
         for side, foot in self._feet.items():

@@ -134,20 +134,25 @@ class MovingFloor:
         if other not in self._newest:
             return None
         (a, lift_a), (b, lift_b) = self._newest[foot], self._newest[other]
-        c = a.calm
+        c, d = a.calm, b.calm
         slow = max(abs(c[0]), abs(c[1]), abs(c[3]), abs(c[4])) < _SLOWEST_BELT_M_S
         if slow or min(lift_a) > _LIFT_M or min(lift_b) > _LIFT_M:  # a foot rests, or is in the air
             if self._pairs:
                 self._pairs.clear()
             return None
         found, noise = None, 3 * a.calm_std
+        level = _ROLL_M_S / 2 + noise
         for p in (HEEL, TOE):
             for q in (HEEL, TOE):
-                v, w = a.calm[3 * p : 3 * p + 3], b.calm[3 * q : 3 * q + 3]
-                alike = lift_a[p] < _LIFT_M and lift_b[q] < _LIFT_M and max(abs(v[2]), abs(w[2])) < _ROLL_M_S / 2 + noise
-                mean = (0.5 * (v[0] + w[0]), 0.5 * (v[1] + w[1]))
-                alike = alike and hypot(v[0] - w[0], v[1] - w[1]) < 0.1 + noise + 0.05 * hypot(*mean) and hypot(*mean) > 2 * _SLOWEST_BELT_M_S
-                reading = self._extend(self._pairs, (foot, p, q), a.t, mean if alike else None, _PAIR_S, noise)
+                key = (foot, p, q)
+                if lift_a[p] >= _LIFT_M or lift_b[q] >= _LIFT_M or abs(c[3 * p + 2]) >= level or abs(d[3 * q + 2]) >= level:
+                    self._pairs.pop(key, None)
+                    continue
+                vx, vy, wx, wy = c[3 * p], c[3 * p + 1], d[3 * q], d[3 * q + 1]
+                mean = (0.5 * (vx + wx), 0.5 * (vy + wy))
+                speed = hypot(*mean)
+                alike = speed > 2 * _SLOWEST_BELT_M_S and hypot(vx - wx, vy - wy) < 0.1 + noise + 0.05 * speed
+                reading = self._extend(self._pairs, key, a.t, mean if alike else None, _PAIR_S, noise)
                 found = found or reading
         return found
 

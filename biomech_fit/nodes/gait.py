@@ -29,7 +29,7 @@ from biomech_fit.ros.foot_markers import event_marker, foot_markers
 from biomech_fit.ros.gait_outputs import StepOutputs
 from biomech_fit.ros.spin import run_node
 
-CALM_S, LATE_S = 0.03, 0.1
+CALM_S, LATE_S = 0.03, 0.25
 """So long states wait for the next ones: body_state while no foot is about to change, body_state_smoothed always."""
 FEET_HZ = 15.0
 """Feet are drawn at most this often."""

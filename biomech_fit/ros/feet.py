@@ -40,11 +40,12 @@ class Feet:
     def due(self, message: bytes) -> list[bytes]:
         """Messages that it is time for, in the order in which they came. Raises ValueError where this one has no stamp."""
         stamp_ns = stamp_of_serialized(message)
-        if not 0 < stamp_ns - self._used_ns < LEAST_SPACING_NS:
-            self._used_ns = stamp_ns
-            if not self._waiting:
-                self._first_ns = stamp_ns
-            self._waiting.append(message)
+        if 0 < stamp_ns - self._used_ns < LEAST_SPACING_NS:
+            return []
+        self._used_ns = stamp_ns
+        if not self._waiting:
+            self._first_ns = stamp_ns
+        self._waiting.append(message)
         calm = self.detector is not None and self.detector.settled
         return [] if 0 <= stamp_ns - self._first_ns < (self._calm_ns if calm else self._always_ns) else self.rest()
 
