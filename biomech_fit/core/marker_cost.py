@@ -1,4 +1,4 @@
-"""What inverse kinematics of a `Linkage` minimises: the distance of its markers from measured ones (numpy, all frames of a block at once).
+"""What inverse kinematics of a `Linkage` minimises: the distances of its markers from measured ones (numpy, all frames of a block at once).
 
 The cost of a frame is OpenSim's: ``sum_m w_m |x_m(q) - y_m|^2 / sum_m w_m + sum_c w_c (q_c - t_c)^2`` over the markers seen and the coordinates with a goal.
 No marker Jacobian is formed: all markers that a joint carries act on it through sixteen sums, as a composite rigid body does (Featherstone, Rigid Body

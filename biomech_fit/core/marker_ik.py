@@ -22,9 +22,9 @@ MAX_ITERATIONS = 60
 BLOCK_FRAMES = 256
 """Frames solved together: enough for numpy's overhead not to count, few enough for the caches."""
 STRIDE = 6
-"""Every so many frames is solved first, from the last block; all others, and these once more, start from the interpolation."""
-_START_TOLERANCE = 1e-2
-"""rad, m: good enough for a start. Steps of few frames cost as much as those of many, so the first ones do not end by themselves."""
+"""Every so many frames is solved first, from the last block; those between start from the interpolation."""
+_LEFT = 0.25
+"""When no more than this share of the first ones still moves, it goes on with those between: a step of few frames costs nearly as much as one of many."""
 _POOR = 2.0
 _POOR_M = 1e-3
 """A frame whose error is above 2 medians plus 1 mm is tried again from its neighbours."""
@@ -66,10 +66,11 @@ class MarkerIk(MarkerCost):
         for begin in range(0, len(frames), BLOCK_FRAMES):
             block = np.arange(begin, min(begin + BLOCK_FRAMES, len(frames)))
             coarse = np.unique([*block[::STRIDE], block[-1]])
-            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))), tolerance=_START_TOLERANCE)
+            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))), leave=int(_LEFT * len(coarse)))
             run.find(coarse)
-            run.retry(coarse)
-            run.attempt(block, _interpolated(frames[block], frames[coarse], run.x[coarse]))
+            run.retry(coarse[run.converged[coarse]])
+            others = np.setdiff1d(block, coarse[run.converged[coarse]])
+            run.attempt(others, _interpolated(frames[others], frames[coarse], run.x[coarse]))
             run.retry(block)
             run.smooth(block)
             start = run.x[block[-1]]
@@ -103,11 +104,12 @@ class _Run:
         off = linkage.marker_rows(linkage.poses(full, twists=False), self.ik.markers) - self.points
         return np.sqrt((self.weights * (off * off).sum(0)).sum(0))
 
-    def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0, tolerance: float = TOLERANCE) -> None:
-        """Solve the frames `which` from `start` (n, F) and keep what is as good as before, or by no more than `slack_m` worse."""
+    def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0, leave: int = 0) -> None:
+        """Solve the frames `which` from `start` (n, F), but for the last `leave` of them, and keep what is as good as before, or by no more than `slack_m`
+        worse."""
         if not len(which):
             return
-        x, cost, square, converged = self._levenberg(which, start, tolerance=tolerance)
+        x, cost, square, converged = self._levenberg(which, start, leave=leave)
         better = np.sqrt(cost) <= np.sqrt(self.cost[which]) + slack_m
         kept = which[better]
         self.x[kept], self.cost[kept], self.square_m2[kept], self.converged[kept] = x[better], cost[better], square[better], converged[better]
@@ -156,9 +158,9 @@ class _Run:
             self.x[frame], self.cost[frame], self.square_m2[frame], self.converged[frame] = x[k], cost[k], square[k], converged[k]
 
     def _levenberg(
-        self, which: np.ndarray, start: np.ndarray, iterations: int = MAX_ITERATIONS, tolerance: float = TOLERANCE
+        self, which: np.ndarray, start: np.ndarray, iterations: int = MAX_ITERATIONS, leave: int = 0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Damped steps of every frame until none moves. Returns coordinates, costs, the markers' part, and who came to rest."""
+        """Damped steps of every frame until no more than `leave` move. Returns coordinates, costs, the markers' part, and who came to rest."""
         lower, upper = self.ik.bounds
         x = np.clip(start, lower, upper)
         cost, square = np.full(len(which), np.inf), np.full(len(which), np.inf)
@@ -187,13 +189,13 @@ class _Run:
             size = np.abs(trial - here).max(1)
             share = np.minimum(size / np.maximum(last, 1e-12), 0.5)
             gain = -((2 * gradient + (matrix @ (trial - here)[..., None])[..., 0]) * (trial - here)).sum(1)
-            rest = (size * share / (1 - share) < tolerance) | (accepted & (gain >= 0) & (gain < COST_TOLERANCE * cost[active]))
+            rest = (size * share / (1 - share) < TOLERANCE) | (accepted & (gain >= 0) & (gain < COST_TOLERANCE * cost[active]))
             last = np.where(accepted, size, 0.0)
             stuck = damping >= _MAX_DAMPING
             x[active[rest & ~stuck]] = trial[rest & ~stuck]
             done[active[rest | stuck]] = True
             left = ~(rest | stuck)
-            if not left.any():
+            if left.sum() <= leave:
                 break
             if not left.all():
                 active, trial, damping, last, gain = active[left], trial[left], damping[left], last[left], gain[left]
