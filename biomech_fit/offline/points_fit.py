@@ -65,8 +65,8 @@ def fit_points(
     pipeline = PointsPipeline(body, keypoint_set, replace(config, stream=replace(config.stream, frame_rate_hz=rate)), subject)
     pipeline.compile()
     fitted, tracker = FittedBody(body, keypoint_set, config.track.min_start_keypoints), pipeline.tracker
-    trials: list[Trial | None] = []
-    for take in takes:
+    trials: dict[int, Trial] = {}
+    for number, take in enumerate(takes):
         say(f"Streaming {take.name} ...")
         results: list[FrameResult] = []
         for stamp_ns, xyz in zip(take.stamps_ns.tolist(), take.xyz, strict=True):
@@ -74,14 +74,15 @@ def fit_points(
             results += pipeline.poll()
         results += pipeline.flush()
         pipeline.reset()
-        trials.append(trial_of(take.name, results, fitted.solved, fitted.mapped))
-    found = [k for k, trial in enumerate(trials) if trial is not None]
-    if not found:
+        trial = trial_of(take.name, results, fitted.solved, fitted.mapped)
+        if trial is not None:
+            trials[number] = trial
+    if not trials:
         raise InputError("No body could be placed on the points of any recording (units and axes right?).")
     clocks.append(time.perf_counter())
-    points = [_points_of(takes[k], trials[k], fitted.mapped) for k in found]
+    points = [_points_of(takes[number], trial, fitted.mapped) for number, trial in trials.items()]
     noise, sigma_m = tracker.noise.model, config.points.sigma_m
-    observed = [_observed(trials[k], xyz, noise, sigma_m) for k, xyz in zip(found, points, strict=True)]
+    observed = [_observed(trial, xyz, noise, sigma_m) for trial, xyz in zip(trials.values(), points, strict=True)]
     rig = Rig([], observed, noise, rate, tracker.options.points)
     solve = OfflineSolve(fitted.solved, [rig], tracker.config, fitted.known(subject) if subject else None)
     solve.start_from([tracker.slow.mean])
@@ -95,8 +96,9 @@ def fit_points(
         observed = [_observed(trial, xyz, rig.noise, sigma_m) for trial, xyz in zip(observed, points, strict=True)]
         solve.observe([observed])
     frames: list[list[FrameResult]] = [[] for _ in takes]
+    numbers = list(trials)
     for _, t, readout in solve.uncertainty():
-        frames[found[t]] = _frames(fitted, observed[t], readout)
+        frames[numbers[t]] = _frames(fitted, observed[t], readout)
     mean, covariance = solve.slow_of(0)
     known = bool(subject) and not tracker.config.refine.scales
     newest, count = max(int(trial.stamp_ns[-1]) for trial in observed), sum(len(trial.stamp_ns) for trial in observed)
@@ -106,15 +108,13 @@ def fit_points(
     return PointsFit(frames, estimate, {"stream": clocks[1] - clocks[0], "fit": clocks[2] - clocks[1]})
 
 
-def _points_of(take: PointsTake, trial: Trial | None, mapped: np.ndarray) -> np.ndarray:
+def _points_of(take: PointsTake, trial: Trial, mapped: np.ndarray) -> np.ndarray:
     """(T, K solved, 3) m, of the trial's frames."""
-    assert trial is not None
     return take.xyz[np.searchsorted(take.stamps_ns, trial.stamp_ns)][:, mapped]
 
 
-def _observed(trial: Trial | None, xyz: np.ndarray, noise: NoiseModel, sigma_m: float) -> Trial:
+def _observed(trial: Trial, xyz: np.ndarray, noise: NoiseModel, sigma_m: float) -> Trial:
     """The trial with its points, as sure as they are thought to be."""
-    assert trial is not None
     there = np.isfinite(xyz).all(-1)
     std = noise.sigma_px(there[:, None].astype(float), sigma_m)[:, 0]
     return replace(trial, points=PointObservations(np.where(there[..., None], xyz, 0.0), np.where(there, std**-2, 0.0)))
