@@ -93,12 +93,10 @@ class MarkerCost:
         matrix = _momentum(sums, angular, linear).transpose(2, 1, 0) @ poses.twist.transpose(2, 0, 1)
         matrix *= self._below
         matrix += np.swapaxes(matrix, 1, 2) * self._above
-        slopes = None
+        slopes = linkage.free_slopes(full) if self._selection is None or self.goals else np.zeros(0)
         if self._selection is not None:
             matrix, gradient = matrix[:, self._selection[:, None], self._selection], gradient[:, self._selection]
-        if self._selection is None or self.goals:
-            slopes = linkage.free_slopes(full)
-        if self._selection is None:
+        else:
             spread = slopes[:, linkage.pair_coordinate]
             matrix, gradient = np.swapaxes(spread, 1, 2) @ matrix @ spread, (gradient[:, None] @ spread)[:, 0]
         square = (weights * (residual * residual).sum(0)).sum(0)
