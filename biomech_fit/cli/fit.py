@@ -23,14 +23,17 @@ def add_parser(subparsers: Any) -> None:
         "predict left-out detections better. Starts from what `track` finds. With --meta: many people, and a base model learned from all of them.",
     )
     kinds = (
-        "a rosbag2 (folder, .mcap or .db3) or a Pose2Sim project or trial folder; several are trials of one person. With --meta each is a person: "
+        "a rosbag2 (folder, .mcap or .db3), a Pose2Sim project or trial folder, or a .c3d or .trc of 3D points; several are trials of one person. "
+        "With --meta each is a person: "
         "one recording, or a folder of that person's recordings"
     )
     parser.add_argument("recordings", metavar="RECORDING", type=Path, nargs="+", help=kinds)
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the results; several recordings have their own in it")
     add_input_options(parser)
-    up = "axis of the calibration's world that points up (default: z)"
-    parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), default="z", help=up)
+    which = "for 3D points: which are heels, toes, pelvis and keypoints; a name or a YAML (default: by their names)"
+    parser.add_argument("--points-map", metavar="MAP", help=which)
+    up = "axis of the calibration's, or the points', world that points up (default: z; 3D points: as the file says)"
+    parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), help=up)
     parser.add_argument("--skip-steps", metavar="N", type=int, help="leave the first N steps of each walk out of the means (default: steps.skip_steps)")
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and the pictures")
     parser.add_argument("--meta", action="store_true", help="several people: learn a base model (OUT/base_model.yaml, for --subject) from their fits")
@@ -41,7 +44,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits and writes OUT."""
     from biomech_fit.core.errors import InputError
+    from biomech_fit.formats.points_recording import is_points_file
 
+    if any(is_points_file(path) for path in args.recordings):
+        from biomech_fit.cli.fit_points import run_fit_points
+
+        return run_fit_points(args, _names(args.recordings))
+    if args.points_map:
+        raise InputError("--points-map is for files of 3D points (.c3d, .trc); there is none.")
     if args.meta:
         from biomech_fit.cli.fit_meta import run_meta
 
@@ -78,7 +88,7 @@ def fit_and_write(args: argparse.Namespace, paths: list[Path], out: Path, say: C
     body = load_body_model(args.model, keypoint_set)
     subject = read_subject(args.subject) if args.subject else None
     recordings = [
-        OfflineRecording(name, [upright_camera(camera, args.world_up) for camera in recording.cameras], recording.frame_rate_hz, recording.packets)
+        OfflineRecording(name, [upright_camera(camera, args.world_up or "z") for camera in recording.cameras], recording.frame_rate_hz, recording.packets)
         for name, recording in zip(names, opened, strict=True)
     ]
     person = fit_person(recordings, body, keypoint_set, config, subject, say)
@@ -121,7 +131,7 @@ def _write(
             version=version(),
             calibration=recording.calibration,
             subject_model=model,
-            world_up=args.world_up,
+            world_up=args.world_up or "z",
             step_settings=steps,
             offline=True,
         )

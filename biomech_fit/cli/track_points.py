@@ -48,7 +48,7 @@ def run_points(args: argparse.Namespace) -> int:
         raise InputError(recording.no_feet)
     make_folder(args.out)
     began = time.perf_counter()
-    causal, smoothed = _gait(recording, config)
+    causal, smoothed = read_gait(recording, config)
     wall_s = time.perf_counter() - began
     part, report = None, not args.no_report
     if by_markers:
@@ -59,11 +59,11 @@ def run_points(args: argparse.Namespace) -> int:
     summary = write_points_outputs(args.out, PointsResult(recording, causal, smoothed, wall_s, version(), settings, part), report=report)
     for notice in recording.notices:
         print(notice, file=sys.stderr)
-    _say(args.out, summary)
+    say_summary(args.out, summary)
     return 0
 
 
-def _gait(recording: Any, config: Any) -> Any:
+def read_gait(recording: Any, config: Any) -> Any:
     """(events, steps), causal and offline; none without feet."""
     from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
     from biomech_fit.core.gait_recording import causal_gait, offline_gait
@@ -75,7 +75,7 @@ def _gait(recording: Any, config: Any) -> Any:
     return causal_gait(detector, frames), offline_gait(detector, frames)
 
 
-def _say(out: Path, summary: dict[str, Any]) -> None:
+def say_summary(out: Path, summary: dict[str, Any]) -> None:
     """A few lines on what was found."""
     from biomech_fit.report.points_report import NO_BODY, NO_GAIT
 

@@ -23,7 +23,6 @@ from jax import Array
 from biomech_fit.core import rotation, spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.linear import ORDER, ArrowSystem, SlowShare, assemble_chain, eliminate, substitute, with_head
-from biomech_fit.core.motion import motion_prior
 from biomech_fit.core.result import Readout
 from biomech_fit.core.window import Window
 from biomech_fit.core.window_costs import SolverOptions, WindowCosts
@@ -100,12 +99,12 @@ class ChunkSolver:
         return ChunkHead(np.zeros((ORDER * n, ORDER * n)), np.zeros((ORDER * n, m)), np.zeros(ORDER * n))
 
     def _system(self, chunk: Window, last: Array, active: Array, widen: Array) -> tuple[ArrowSystem, Array]:
-        costs, spacing = self.costs, self.options.spacing_s
+        costs = self.costs
         lin = costs.linearise(chunk, widen)
         observed = costs.on_control_points(chunk, lin)
         motion, information, gradient = costs.priors(chunk)
         # Terms among the last three control points alone are the next chunk's.
-        theirs = motion_prior(chunk.control[-ORDER:], spacing, costs.jerk_std, costs.acceleration_std)
+        theirs = costs.motion(chunk.control[-ORDER:])
         motion = motion._replace(**{name: getattr(motion, name).at[-ORDER:].add((last - 1) * getattr(theirs, name)) for name in motion._fields})
         mine = (active * jnp.where(jnp.arange(self.options.knots) < self.own, 1.0, last))[:, None]
         return observed._replace(

@@ -1,22 +1,17 @@
 """Inverse kinematics of a `Linkage`: the coordinates of every frame that bring its markers nearest to measured ones (numpy, all frames of a block at once).
 
-The cost of a frame is OpenSim's: ``sum_m w_m |x_m(q) - y_m|^2 / sum_m w_m + sum_c w_c (q_c - t_c)^2`` over the markers seen and the coordinates with a goal.
-Gauss-Newton steps with Levenberg-Marquardt damping for each frame, bounds by an active set (Bertsekas 1982: a coordinate at its bound whose gradient points
-outwards does not take part). No marker Jacobian is formed: all markers that a joint carries act on it through sixteen sums, as a composite rigid body does
-(Featherstone, Rigid Body Dynamics Algorithms, 2008, ch. 6).
+Gauss-Newton steps on `MarkerCost` with Levenberg-Marquardt damping for each frame, bounds by an active set (Bertsekas 1982: a coordinate at its bound whose
+gradient points outwards does not take part).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
-from biomech_fit.core.errors import InputError
-from biomech_fit.core.linkage import Linkage
+from biomech_fit.core.marker_cost import MarkerCost
 
 TOLERANCE = 1e-4
 """rad, m: a frame is done with the step after which no coordinate is expected to move further: by this step times theta / (1 - theta), theta being its share
@@ -28,6 +23,8 @@ BLOCK_FRAMES = 256
 """Frames solved together: enough for numpy's overhead not to count, few enough for the caches."""
 STRIDE = 6
 """Every so many frames is solved first, from the last block; those between start from the interpolation."""
+_LEFT = 0.25
+"""When no more than this share of the first ones still moves, it goes on with those between: a step of few frames costs nearly as much as one of many."""
 _POOR = 2.0
 _POOR_M = 1e-3
 """A frame whose error is above 2 medians plus 1 mm is tried again from its neighbours."""
@@ -37,20 +34,9 @@ _SEARCH_ITERATIONS, _SEARCH_KEEPS = 8, 6
 """Of all starts of the search, those that are best after a few steps go on."""
 _SLACK_M = 1e-4
 """Errors that differ by less are equal."""
-_MAX_TURN = 0.7
-"""rad: no angle moves further in one step, so that none winds up by whole turns."""
 _DAMPING, _MIN_DAMPING, _MAX_DAMPING = 1e-5, 1e-9, 1e8
 _POOR_DAMPING = 0.1
 """At least this after a step that gained less than a quarter of what it promised: with centimetres of error undamped steps swing about the optimum."""
-
-
-@dataclass(frozen=True, eq=False)
-class CoordinateGoal:
-    """A value that a coordinate is drawn to; `target` is a number or (T,), rad or m. The markers together have weight 1 per m^2."""
-
-    name: str
-    weight: float
-    target: float | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,57 +53,8 @@ class IkSolution:
     """Mean number of steps per frame, restarts included."""
 
 
-class _Normal(NamedTuple):
-    cost: np.ndarray
-    """(T,)"""
-    matrix: np.ndarray
-    """(T, F, F)"""
-    gradient: np.ndarray
-    """(T, F) half of it."""
-    square_m2: np.ndarray
-    """(T,) the markers' part of the cost."""
-
-
-class MarkerIk:
-    """A linkage prepared for measured markers of given names."""
-
-    def __init__(self, linkage: Linkage, names: Sequence[str], weights: Mapping[str, float] | None = None, goals: Sequence[CoordinateGoal] = ()) -> None:
-        """`names` of the measured markers; those that the linkage lacks are left out. `weights` by name, markers not in it have none; None: 1 for all.
-
-        Raises InputError when no measured marker is left, or a goal names an unknown coordinate.
-        """
-        given = {n: 1.0 for n in names} if weights is None else dict(weights)
-        bad = next((n for n, w in given.items() if not (np.isfinite(w) and w >= 0)), None)
-        if bad is not None:
-            raise InputError(f"The weight of the marker '{bad}' is {given[bad]}; it must be 0 or more.")
-        self.columns = np.array([k for k, n in enumerate(names) if n in linkage.marker_names and given.get(n, 0.0) > 0], int)
-        """Measured markers that are used."""
-        if not len(self.columns):
-            theirs, ours = (", ".join(n[:6]) for n in (names, linkage.marker_names))
-            raise InputError(f"None of the measured markers ({theirs}, ...) is a marker of the model with a weight ({ours}, ...).")
-        used = [names[k] for k in self.columns]
-        unknown = next((g.name for g in goals if g.name not in linkage.coordinate_names), None)
-        if unknown is not None:
-            raise InputError(f"The model has no coordinate '{unknown}' to have a goal; it has {', '.join(linkage.coordinate_names)}.")
-        self.linkage, self.goals, self.names = linkage, tuple(goals), tuple(used)
-        self._weights = np.array([given[n] for n in used])
-        self.markers = np.array([linkage.marker_names.index(n) for n in used], int)
-        """The model's markers that they are."""
-        child = np.array([linkage.joints[j].child for j in linkage.pair_joint], int)
-        self._carries = linkage.carried[child][:, linkage.marker_body[self.markers]].astype(float)  # (P, M)
-        below = linkage.carried[child][:, child].T  # [p, k]: the joint of pair p hangs on that of pair k, or is it
-        self._below, self._above = below.astype(float), (below.T & ~below).astype(float)
-        free = [linkage.coordinates[c] for c in linkage.free]
-        self._lower = np.array([c.lower if c.clamped else -np.inf for c in free])
-        self._upper = np.array([c.upper if c.clamped else np.inf for c in free])
-        self._selection = _selection(linkage)
-        self.spread_m = float(np.sqrt(linkage.markers(linkage.poses(linkage.default[None]))[0].var(0).sum()))
-        """Root mean square distance of the model's markers from their centre."""
-        turning = {c for joint in linkage.joints for motion in joint.rotations for c in motion.coordinates} | {
-            i for c in linkage.couplings for i in c.independent
-        }
-        self.reach = np.where(np.isin(linkage.free, list(turning)), _MAX_TURN, np.inf)
-        """(F,) the furthest that a free coordinate goes in one step."""
+class MarkerIk(MarkerCost):
+    """A linkage prepared for measured markers of given names, and the way down to its cost's least."""
 
     def solve(self, points: np.ndarray) -> IkSolution:
         """Coordinates of measured markers (T, K, 3), m, in OpenSim's ground; NaN = missing. Frames are taken as neighbours in time."""
@@ -129,11 +66,11 @@ class MarkerIk:
         for begin in range(0, len(frames), BLOCK_FRAMES):
             block = np.arange(begin, min(begin + BLOCK_FRAMES, len(frames)))
             coarse = np.unique([*block[::STRIDE], block[-1]])
-            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))))
+            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))), leave=int(_LEFT * len(coarse)))
             run.find(coarse)
-            run.retry(coarse)
-            between = np.setdiff1d(block, coarse)
-            run.attempt(between, _interpolated(frames[between], frames[coarse], run.x[coarse]))
+            run.retry(coarse[run.converged[coarse]])
+            others = np.setdiff1d(block, coarse[run.converged[coarse]])
+            run.attempt(others, _interpolated(frames[others], frames[coarse], run.x[coarse]))
             run.retry(block)
             run.smooth(block)
             start = run.x[block[-1]]
@@ -143,52 +80,6 @@ class MarkerIk:
         converged = np.zeros(len(points), bool)
         converged[frames] = run.converged
         return IkSolution(coordinates, rms, seen.sum(1), converged, run.steps / max(len(frames), 1))
-
-    def normal(self, full: np.ndarray, points: np.ndarray, weights: np.ndarray, frames: np.ndarray) -> _Normal:
-        """Cost, Gauss-Newton matrix and gradient at all coordinates (T, N); `points` (3, M, T); `weights` (M, T) sum to 1 in each frame."""
-        linkage = self.linkage
-        poses = linkage.poses(full)
-        x = linkage.marker_rows(poses, self.markers)
-        residual = x - points
-        sums = self._carries @ _composites(x, residual, weights)
-        angular, linear = poses.twist[:3], poses.twist[3:]
-        gradient = (angular * sums[10:13] + linear * sums[13:16]).sum(0).T
-        matrix = _momentum(sums, angular, linear).transpose(2, 1, 0) @ poses.twist.transpose(2, 0, 1)
-        matrix *= self._below
-        matrix += np.swapaxes(matrix, 1, 2) * self._above
-        slopes = None
-        if self._selection is not None:
-            matrix, gradient = matrix[:, self._selection[:, None], self._selection], gradient[:, self._selection]
-        if self._selection is None or self.goals:
-            slopes = linkage.free_slopes(full)
-        if self._selection is None:
-            spread = slopes[:, linkage.pair_coordinate]
-            matrix, gradient = np.swapaxes(spread, 1, 2) @ matrix @ spread, (gradient[:, None] @ spread)[:, 0]
-        square = (weights * (residual * residual).sum(0)).sum(0)
-        cost = square.copy()
-        for goal in self.goals:
-            c = linkage.index(goal.name)
-            off = full[:, c] - (goal.target[frames] if np.ndim(goal.target) else goal.target)
-            row = slopes[:, c]
-            cost += goal.weight * off**2
-            gradient = gradient + goal.weight * off[:, None] * row
-            matrix = matrix + goal.weight * row[:, :, None] * row[:, None, :]
-        return _Normal(cost, matrix, gradient, square)
-
-    @property
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper of the free coordinates (F,); infinite where not clamped."""
-        return self._lower, self._upper
-
-    def root_starts(self) -> np.ndarray:
-        """(S, F) default poses with the root turned by quarter turns about each of its axes and each pair of them."""
-        linkage = self.linkage
-        default = linkage.default[linkage.free]
-        turning = [int(np.flatnonzero(linkage.free == c)[0]) for m in linkage.joints[0].rotations for c in m.coordinates if c in linkage.free]
-        quarters = np.array(np.meshgrid(*[[0, 1, 2, 3]] * len(turning))).reshape(len(turning), -1).T if turning else np.zeros((1, 0))
-        starts = np.repeat(default[None], len(quarters), 0)
-        starts[:, turning] += quarters * np.pi / 2
-        return np.clip(starts, self._lower, self._upper)
 
 
 class _Run:
@@ -213,12 +104,13 @@ class _Run:
         off = linkage.marker_rows(linkage.poses(full, twists=False), self.ik.markers) - self.points
         return np.sqrt((self.weights * (off * off).sum(0)).sum(0))
 
-    def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0) -> None:
-        """Solve the frames `which` from `start` (n, F) and keep what is better than before, or by no more than `slack_m` worse."""
+    def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0, leave: int = 0) -> None:
+        """Solve the frames `which` from `start` (n, F), but for the last `leave` of them, and keep what is as good as before, or by no more than `slack_m`
+        worse."""
         if not len(which):
             return
-        x, cost, square, converged = self._levenberg(which, start)
-        better = np.sqrt(cost) < np.sqrt(self.cost[which]) + slack_m
+        x, cost, square, converged = self._levenberg(which, start, leave=leave)
+        better = np.sqrt(cost) <= np.sqrt(self.cost[which]) + slack_m
         kept = which[better]
         self.x[kept], self.cost[kept], self.square_m2[kept], self.converged[kept] = x[better], cost[better], square[better], converged[better]
 
@@ -265,8 +157,10 @@ class _Run:
             k = equal[np.argmin(np.abs(x[equal] - starts[0])[:, np.isfinite(self.ik.reach)].sum(1))]
             self.x[frame], self.cost[frame], self.square_m2[frame], self.converged[frame] = x[k], cost[k], square[k], converged[k]
 
-    def _levenberg(self, which: np.ndarray, start: np.ndarray, iterations: int = MAX_ITERATIONS) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Damped steps of every frame until none moves. Returns coordinates, costs, the markers' part, and who came to rest."""
+    def _levenberg(
+        self, which: np.ndarray, start: np.ndarray, iterations: int = MAX_ITERATIONS, leave: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Damped steps of every frame until no more than `leave` move. Returns coordinates, costs, the markers' part, and who came to rest."""
         lower, upper = self.ik.bounds
         x = np.clip(start, lower, upper)
         cost, square = np.full(len(which), np.inf), np.full(len(which), np.inf)
@@ -301,7 +195,7 @@ class _Run:
             x[active[rest & ~stuck]] = trial[rest & ~stuck]
             done[active[rest | stuck]] = True
             left = ~(rest | stuck)
-            if not left.any():
+            if left.sum() <= leave:
                 break
             if not left.all():
                 active, trial, damping, last, gain = active[left], trial[left], damping[left], last[left], gain[left]
@@ -320,37 +214,6 @@ def _step(matrix: np.ndarray, gradient: np.ndarray, damping: np.ndarray, blocked
     return -np.linalg.solve(system, np.where(blocked, 0.0, gradient)[..., None])[..., 0]
 
 
-def _composites(x: np.ndarray, residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(16, M, T) what each marker adds to its joints' sums: w, w x (3), w x x^T (6: xx yy zz xy xz yz), w x cross r (3), w r (3)."""
-    (a, b, c), (r, s, t) = x, residual
-    rows = (np.ones_like(a), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c, b * t - c * s, c * r - a * t, a * s - b * r, r, s, t)
-    return np.stack(rows) * weights
-
-
-def _momentum(sums: np.ndarray, angular: np.ndarray, linear: np.ndarray) -> np.ndarray:
-    """(6, P, T) moment and force that the markers' sums answer each twist with: the composite's inertia times the twist."""
-    w, x, y, z, xx, yy, zz, xy, xz, yz = sums[:10]
-    (p, q, r), (u, v, s) = angular, linear
-    rows = (
-        (yy + zz) * p - xy * q - xz * r + y * s - z * v,
-        (xx + zz) * q - xy * p - yz * r + z * u - x * s,
-        (xx + yy) * r - xz * p - yz * q + x * v - y * u,
-        w * u + q * z - r * y,
-        w * v + r * x - p * z,
-        w * s + p * y - q * x,
-    )
-    return np.stack(rows)
-
-
-def _selection(linkage: Linkage) -> np.ndarray | None:
-    """(F,) the pair of each free coordinate, where every one moves exactly one joint and drives no other coordinate; else None."""
-    driving = {i for c in linkage.couplings for i in c.independent}
-    found = [np.flatnonzero(linkage.pair_coordinate == c) for c in linkage.free]
-    if any(len(f) != 1 for f in found) or driving & set(linkage.free.tolist()):
-        return None
-    return np.array([f[0] for f in found], int)
-
-
 def _interpolated(at: np.ndarray, known: np.ndarray, x: np.ndarray) -> np.ndarray:
     """(n, F) at the frames `at`, between the rows of x (k, F), which stand at the frames `known`."""
-    return make_interp_spline(known, x, k=min(3, len(known) - 1))(at) if len(at) else np.zeros((0, x.shape[1]))
+    return make_interp_spline(known, x, k=min(3, len(known) - 1))(at)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.linkage import Linkage
-from biomech_fit.core.marker_ik import CoordinateGoal
+from biomech_fit.core.marker_cost import CoordinateGoal
 from biomech_fit.formats.osim_xml import flag, numbers, text
 from biomech_fit.formats.safe_read import parse_xml, read_text
 

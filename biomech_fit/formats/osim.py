@@ -16,8 +16,6 @@ from biomech_fit.formats.osim_joints import JOINTS, read_coordinates, read_motio
 from biomech_fit.formats.osim_xml import FrameNames, flag, members, numbers, offset, socket, text
 from biomech_fit.formats.safe_read import parse_xml, read_text
 
-_HARMLESS_CONSTRAINTS = ("CoordinateCouplerConstraint",)
-
 
 @dataclass(frozen=True, eq=False)
 class OsimModel:
@@ -204,7 +202,7 @@ def _couplings(model: Element, coordinates: list[Coordinate], index: dict[str, i
         where = f"'{file}', constraint {element.get('name', '')}"
         if flag(element, "isDisabled") or not flag(element, "isEnforced", True):
             continue
-        if element.tag not in _HARMLESS_CONSTRAINTS:
+        if element.tag != "CoordinateCouplerConstraint":
             raise InputError(f"{where}: the constraint type {element.tag} is not supported; only CoordinateCouplerConstraint is.")
         dependent, independent = text(element, "dependent_coordinate_name"), text(element, "independent_coordinate_names").split()
         unknown = next((n for n in [dependent, *independent] if n not in index), None)

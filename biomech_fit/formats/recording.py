@@ -79,5 +79,5 @@ def open_recording(
     if path.is_dir():
         return Pose2SimRecording(path, calibration=calibration, keypoint_set=keypoint_set, frame_rate=frame_rate)
     if path.suffix.lower() in (".trc", ".c3d"):
-        raise InputError(f"'{path.name}' holds 3D points, to which no body can be fitted yet (`biomech-fit track` reads their gait); a recording is {KINDS}.")
+        raise InputError(f"'{path.name}' holds 3D points, which have no cameras (`biomech-fit track` and `fit` take them alone); a recording is {KINDS}.")
     raise InputError(f"'{path}' is not a recording; a recording is {KINDS}.")

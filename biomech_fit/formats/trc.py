@@ -75,7 +75,7 @@ def read_trc(path: str | Path, *, axes: str = "opensim") -> Points3D:
             raise InputError(f"'{path}', line {number}: {len(fields)} fields instead of {columns}.")
         fields = [*fields[:columns], *[""] * (columns - len(fields))]
         try:
-            rows.append([float(f) if f.strip() else np.nan for f in fields])
+            rows.append(_numbers(fields))
         except ValueError:
             raise InputError(f"'{path}', line {number}: a field is not a number.") from None
     values = np.array(rows, float).reshape(-1, columns)
@@ -87,3 +87,11 @@ def read_trc(path: str | Path, *, axes: str = "opensim") -> Points3D:
     except ValueError:
         rate = sample_rate(values[:, 1])
     return Points3D(names, values[:, 1], points, rate)
+
+
+def _numbers(fields: list[str]) -> list[float]:
+    """Of a row; empty fields are NaN."""
+    try:
+        return [float(f) for f in fields]  # most rows are full, and checking every field costs as much as reading it
+    except ValueError:
+        return [float(f) if f.strip() else np.nan for f in fields]

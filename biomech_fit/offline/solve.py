@@ -25,6 +25,7 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.chunk_solver import ChunkFactor, ChunkSolver, Tail
 from biomech_fit.core.linear import ORDER
+from biomech_fit.core.point_residuals import PointCosts, PointObservations
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.residuals import Observations
 from biomech_fit.core.result import Readout
@@ -55,6 +56,8 @@ class Rig:
     trials: list[Trial]
     noise: NoiseModel
     frame_rate_hz: float
+    points: PointCosts | None = None
+    """How 3D points are compared, where these are observed and there is no camera."""
 
 
 @dataclass(eq=False)
@@ -146,7 +149,8 @@ class OfflineSolve:
 
         u, valid = np.zeros(slots), np.zeros(slots)
         u[: len(frames)], valid[: len(frames)] = motion.place(chunk), 1.0
-        return Observations(filled(trial.xy), filled(information), filled(trial.delay_s), filled(share)), (u, valid)
+        points = None if trial.points is None else PointObservations(*(filled(part) for part in trial.points))
+        return Observations(filled(trial.xy), filled(information), filled(trial.delay_s), filled(share), points), (u, valid)
 
     # --- steps ------------------------------------------------------------------------------------------------------------------------------------
 
@@ -356,6 +360,8 @@ def _last_factor(head: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
     """Those of the streaming solver, with a chunk for the window."""
     options = solver_options(config, rig.frame_rate_hz, rig.cameras, has_feet, "cpu")
+    if rig.points is not None:
+        options = replace(options, points=rig.points, pose_memory_s=config.points.pose_memory_s)
     if config.fit.trajectory == "explicit":
         options = replace(options, spacing_s=1 / rig.frame_rate_hz)
     longest = max(_most_frames(trial, options.spacing_s) for trial in rig.trials)

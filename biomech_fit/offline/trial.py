@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.opensim_axes import quat_to_matrix
+from biomech_fit.core.point_residuals import PointObservations
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
 from biomech_fit.stream.noise import NoiseModel
 
@@ -34,6 +35,8 @@ class Trial:
     """(T, N) coordinates, the root's rotation vector left at 0."""
     turn: np.ndarray
     """(T, 3, 3) the root's orientation."""
+    points: PointObservations | None = None
+    """3D points (T, K, 3) and (T, K), where these are observed instead of cameras' keypoints."""
 
     @property
     def time_s(self) -> np.ndarray:

@@ -52,8 +52,10 @@ class MarkerSolution:
     wall_s: float
 
 
-def write_fitted_body(out: str | Path, track: TrackResult, measured: np.ndarray, used: dict[str, str], recording: PointsRecording, report: bool) -> BodyPart:
-    """The streaming solver's: joint_angles.mot, keypoints.trc, joint_centres.trc and estimates.npz into `out` (causal) and `out`/smoothed, and subject.yaml.
+def write_fitted_body(
+    out: str | Path, track: TrackResult, measured: np.ndarray, used: dict[str, str], recording: PointsRecording, report: bool, by: str = "streaming solver"
+) -> BodyPart:
+    """A fit's joint_angles.mot, keypoints.trc, joint_centres.trc and estimates.npz into `out` (causal) and `out`/smoothed, and subject.yaml. `by` says whose.
 
     `measured` (T, K, 3) m is what was fitted, of the run's frames; `used` says which of the file's points each keypoint is.
     """
@@ -65,7 +67,7 @@ def write_fitted_body(out: str | Path, track: TrackResult, measured: np.ndarray,
     latency = track.latency_s[np.isfinite(track.latency_s)]
     pace = len(track.stamps_ns) / track.frame_rate_hz / track.wall_s if track.wall_s > 0 and track.frame_rate_hz else float("nan")
     summary: dict[str, Any] = {
-        "body": "streaming solver",
+        "body": by,
         "keypoint_set": track.keypoint_set.name,
         "keypoints": len(track.keypoint_names),
         "keypoints_used": used,

@@ -10,7 +10,8 @@ import pytest
 from scipy.optimize import least_squares
 
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.marker_ik import TOLERANCE, CoordinateGoal, MarkerIk
+from biomech_fit.core.marker_cost import CoordinateGoal
+from biomech_fit.core.marker_ik import TOLERANCE, MarkerIk
 from biomech_fit.formats.ik_tasks import read_ik_tasks
 from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.osim import OsimModel, read_osim

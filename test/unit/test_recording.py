@@ -206,7 +206,7 @@ def test_not_a_recording(tmp_path: Path, trial: Path) -> None:
     with pytest.raises(InputError, match=r"holds 1 trials; name one: trial"):
         open_recording(tmp_path)
     (tmp_path / "a.trc").write_text("")
-    with pytest.raises(InputError, match="no body can be fitted yet"):
+    with pytest.raises(InputError, match="holds 3D points, which have no cameras"):
         open_recording(tmp_path / "a.trc")
     for path in (trial / "pose").rglob("*.json"):
         path.write_text("{")
