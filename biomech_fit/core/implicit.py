@@ -42,7 +42,7 @@ class Moment(NamedTuple):
 
 def octaves(duration_s: float) -> int:
     """How many frequencies the encoding of so long a motion has: ceil(log2(80 T / (2 pi)) + 1)."""
-    return max(1, int(np.ceil(np.log2(2 * FASTEST_RAD_S * duration_s / (2 * np.pi)) + 1)))
+    return max(1, int(np.ceil(np.log2(2 * FASTEST_RAD_S * max(duration_s, 0.1) / (2 * np.pi)) + 1)))
 
 
 class Extent(NamedTuple):

@@ -199,7 +199,7 @@ class OfflineSolve:
                     rhs[index] += vector
                     total += cost
                     kept[-1].append((factors, changes, end))
-            slow_step = np.linalg.solve(matrix, rhs)
+            slow_step = _inverse(matrix) @ rhs
             steps, turn = [], 0.0
             for state, trials in zip(self._rigs, kept, strict=True):
                 for motion, index, (factors, changes, end) in zip(state.motions, state.own, trials, strict=True):
@@ -330,7 +330,7 @@ class OfflineSolve:
                 kept.append(list(self._eliminated(state, 1.0)))
                 for index, (*_, (corner, _, _)) in zip(state.own, kept[-1], strict=True):
                     matrix[np.ix_(index, index)] += corner
-        self.covariance = np.linalg.inv(matrix)
+        self.covariance = _inverse(matrix)
         return kept
 
     def _readout(self, state: _RigState, number: int, factors: list[ChunkFactor], changes: list[np.ndarray | None], end: tuple, slow: np.ndarray) -> Readout:
@@ -380,6 +380,13 @@ class OfflineSolve:
     def states_of(self, rig: int) -> SlowStates:
         """Prior of a rig's slow states."""
         return self._rigs[rig].states
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of a positive definite matrix whose diagonal spans many orders of magnitude: states that are held beside a floor that is hardly known."""
+    scale = 1 / np.sqrt(np.diag(matrix))
+    inverse = np.linalg.inv(matrix * scale[:, None] * scale)
+    return 0.5 * (inverse + inverse.T) * scale[:, None] * scale
 
 
 def _last_factor(head: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -49,7 +49,8 @@ def comparison_of(result: TrackResult, stages: TwoStages | None) -> Comparison |
 
 def fit_figures(person: Fitted) -> dict[str, Any]:
     """Whether the cameras' corrections were accepted and on what grounds, and the wall time of the parts."""
-    held_out = None if person.held_out is None else {**asdict(person.held_out), "accepted": person.held_out.accepted}
+    judged = person.held_out
+    held_out = None if judged is None else {**asdict(judged), "accepted": judged.accepted, "lenses_accepted": judged.lenses_accepted}
     return {"held_out": held_out, "seconds": dict(person.seconds), "trials": len(person.trials)}
 
 

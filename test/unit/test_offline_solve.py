@@ -18,6 +18,7 @@ from biomech_fit.core.linear import assemble_dense
 from biomech_fit.core.types import Status
 from biomech_fit.core.window import SlowLayout
 from biomech_fit.offline import solve as offline
+from biomech_fit.offline.fit import OfflineRecording, _by_rig
 from biomech_fit.offline.network import NetworkTrajectories
 from biomech_fit.offline.solve import OfflineSolve, Rig
 from biomech_fit.offline.trial import Trial
@@ -204,6 +205,16 @@ def test_a_start_without_cameras_is_taken() -> None:
     np.testing.assert_array_equal(solve.slow[own.scales], values[theirs.scales])
     np.testing.assert_array_equal(solve.slow[own.offsets], values[theirs.offsets])
     assert not solve.slow[own.cameras].any() and not solve.slow[own.lenses].any()
+
+
+def test_recordings_share_a_rig_though_one_lacks_a_camera() -> None:
+    """The union of both is the rig; a camera that stands elsewhere makes another."""
+    cameras = ring(4)
+    moved = [*cameras[:3], replace(cameras[3], translation=cameras[3].translation + 0.1)]
+    rigs = {"whole": cameras[:3], "lacking": [cameras[0], cameras[2], cameras[3]], "moved": moved}
+    groups = _by_rig([OfflineRecording(name, list(own), RATE_HZ, list) for name, own in rigs.items()])
+    assert [[recording.name for recording in members] for _, members in groups] == [["whole", "lacking"], ["moved"]]
+    assert [camera.name for camera in groups[0][0]] == [camera.name for camera in cameras]
 
 
 def test_uncertainty_grows_in_a_gap() -> None:
