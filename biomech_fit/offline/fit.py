@@ -36,6 +36,8 @@ from biomech_fit.stream.slow_states import SlowEstimate
 
 HELD_OUT_EVERY = 7
 """One of so many detections judges the cameras' corrections."""
+LENS_SIGMAS = 4.0
+"""Corrections of lenses are believed where at least one is larger than this many of its standard deviations."""
 ROUGH = 3.0
 """The two fits that are compared need not be as exact as the last one, by this factor."""
 SPREAD_ROUNDS = 3
@@ -53,6 +55,18 @@ class OfflineRecording:
 
 
 @dataclass(frozen=True, eq=False)
+class LensTest:
+    """How the lenses' corrections, together with the poses', fare in the same test."""
+
+    cost: float
+    px: float
+    standard_error: float
+    """Of the difference of the mean costs with and without the lenses' corrections, detection by detection."""
+    sigmas: float
+    """The largest correction of a lens state in its own standard deviations."""
+
+
+@dataclass(frozen=True, eq=False)
 class HeldOut:
     """How well detections that were left out are predicted, by the loaded cameras and by corrected ones."""
 
@@ -62,18 +76,21 @@ class HeldOut:
     loaded_px: float
     """Median distance."""
     refined_px: float
-    lens_cost: float = np.nan
-    """With the lenses corrected as well; NaN where that was not asked for."""
-    lens_px: float = np.nan
+    lenses: LensTest | None = None
+    """None where the lenses are not to be corrected."""
 
     @property
     def lenses_accepted(self) -> bool:
-        """Whether the lenses' corrections predict better than none and than those of the poses alone."""
-        return self.lens_cost < min(self.loaded_cost, self.refined_cost)
+        """Whether the lenses' corrections are to be kept: better than the loaded calibration, no worse than corrected poses alone, and told by the data.
+
+        A wrong focal length and a camera that is moved along its axis look much alike from within a walkway, so that prediction alone seldom tells them apart.
+        """
+        test = self.lenses
+        return test is not None and test.cost < self.loaded_cost and test.cost < self.refined_cost + test.standard_error and test.sigmas > LENS_SIGMAS
 
     @property
     def accepted(self) -> bool:
-        """Whether the corrections predict better."""
+        """Whether any corrections are to be kept: those that predict better."""
         return self.refined_cost < self.loaded_cost or self.lenses_accepted
 
 
@@ -264,8 +281,8 @@ def _judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], 
     masks = [[_held_out(trial) for trial in trials] for trials in whole]
     solve.observe([[trial.without(mask) for trial, mask in zip(trials, own, strict=True)] for trials, own in zip(whole, masks, strict=True)])
     tolerance, found = ROUGH * config.fit.tolerance_rad, []
-    trials = [(False, False), (True, False)] + ([(True, True)] if config.refine.intrinsics != "none" else [])
-    for poses, lenses in trials:
+    freedoms = [(False, False), (True, False)] + ([(True, True)] if config.refine.intrinsics != "none" else [])
+    for poses, lenses in freedoms:
         solve.free_cameras(poses, lenses)
         solve.solve(config.fit.iterations, tolerance)
         readouts = list(solve.uncertainty())
@@ -273,17 +290,22 @@ def _judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], 
             solve.learn_spread()
             solve.solve(config.fit.iterations, tolerance)
             readouts = list(solve.uncertainty())
-        focal = max(abs(a.matrix[0, 0] / b.matrix[0, 0] - 1) for r, rig in enumerate(solve.rigs) for a, b in zip(solve.refined(r), rig.cameras, strict=True))
         found.append((*_prediction(solve.rigs, whole, masks, readouts, config), {(r, t): readout.uv for r, t, readout in readouts}))
     solve.observe(whole)
-    (loaded_cost, loaded_px, _), (refined_cost, refined_px, _), *lens = found
-    held_out = HeldOut(loaded_cost, refined_cost, loaded_px, refined_px, *(figure for cost, px, _ in lens for figure in (cost, px)))
+    (loaded, loaded_px, by_loaded), (refined, refined_px, by_refined), *more = found
+    test = None
+    if more:
+        ((lens, lens_px, by_lens),) = more
+        test = LensTest(lens.mean(), lens_px, float(np.std(lens - refined) / np.sqrt(len(lens))), solve.lens_sigmas())
+    held_out = HeldOut(loaded.mean(), refined.mean(), loaded_px, refined_px, test)
     verdict = "accepted" if held_out.accepted else "not accepted"
     say(f"Cameras' corrections {verdict}: detections left out are {loaded_px:.2f} px from the body without and {refined_px:.2f} px with them (median).")
-    if lens:
+    if test is not None:
         verdict = "accepted" if held_out.lenses_accepted else "not accepted"
-        say(f"Lenses' corrections (focal lengths by up to {100 * focal:.2f} %) {verdict}: {held_out.lens_px:.2f} px with them.")
-    return held_out, min(found, key=lambda judged: judged[0])[2]
+        say(f"Lenses' corrections {verdict}: {test.px:.2f} px with them, too; the largest one is {test.sigmas:.1f} of its standard deviations.")
+        if held_out.lenses_accepted:
+            return held_out, by_lens
+    return held_out, by_refined if held_out.accepted else by_loaded
 
 
 def _held_out(trial: Trial) -> np.ndarray:
@@ -298,8 +320,8 @@ def _prediction(
     masks: Sequence[Sequence[np.ndarray]],
     readouts: Sequence[tuple[int, int, Readout]],
     config: FitConfig,
-) -> tuple[float, float]:
-    """Mean robust cost and median distance (px) of detections that were left out."""
+) -> tuple[np.ndarray, float]:
+    """Robust costs (D,) and median distance (px) of detections that were left out."""
     kernel, costs, distances = KERNELS[config.noise.robust_kernel], [], []
     for r, t, readout in readouts:
         trial, mask = whole[r][t], masks[r][t] & (whole[r][t].confidence > 0)
@@ -307,7 +329,7 @@ def _prediction(
         information = trial.information(rigs[r].noise, config.noise.pixel_sigma_px)[mask]
         costs.append(np.asarray(kernel(squared * information, config.noise.robust_scale)[0]))
         distances.append(np.sqrt(squared))
-    return float(np.concatenate(costs).mean()), float(np.median(np.concatenate(distances)))
+    return np.concatenate(costs), float(np.median(np.concatenate(distances)))
 
 
 def _two_stages(solve: OfflineSolve, fitted: FittedBody, moved: bool, predicted: dict[tuple[int, int], np.ndarray] | None) -> dict[tuple[int, int], TwoStage]:

@@ -371,6 +371,11 @@ class OfflineSolve:
         """Each trial's motion, by rig."""
         return [state.motions for state in self._rigs]
 
+    def lens_sigmas(self) -> float:
+        """The largest lens correction in its standard deviations, after `uncertainty`."""
+        index = np.concatenate([state.index[state.states.layout.lenses] for state in self._rigs])
+        return float(np.max(np.abs(self.slow[index]) / np.sqrt(np.diag(self.covariance)[index]), initial=0.0))
+
     def refined(self, rig: int) -> list[Camera]:
         """A rig's cameras with their corrections."""
         slow, layout, cameras = self.slow[self._rigs[rig].index], self._rigs[rig].states.layout, self.rigs[rig].cameras

@@ -156,7 +156,7 @@ _GAIT_PICTURES: tuple[tuple[str, str, Callable[[GaitView], Figure | None]], ...]
     ("gait_events", "Heights of heel and toe; initial contacts on the heel, final contacts on the toe.", pictures_gait.gait_events),
 )
 _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], ...] = (
-    ("Body", "strip", "The fitted body from its right side at moments of equal distance in time. Red: right, blue: left.", strip),
+    ("Skeleton over time", "strip", "The fitted body from its right side at moments of equal distance in time. Red: right, blue: left.", strip),
     ("Joint angles", "joint_angles", "Thick: smoothed, with its 95 % band; thin: causal. Blue: left, red: right.", pictures.joint_angles),
     ("Pelvis", "pelvis", "Position and orientation; below each, causal minus smoothed between the 95 % bands of both.", pictures_pelvis.pelvis),
     ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_gc.gc_curves),

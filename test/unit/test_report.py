@@ -150,7 +150,7 @@ def test_report_stands_alone(folder):
     assert page.count("data:image/png;base64,") == 13
     text = re.sub(r'base64,[^"]+', "", page)  # by chance a picture can spell anything
     assert "http" not in text.replace("http-equiv", "") and "<script" not in page and 'src="data:' in page
-    for word in ("Joint angles", "gait cycle", "GC", "turned by", "thigh", "latency p50", "cadence", "This is a made-up run."):
+    for word in ("Skeleton over time", "Joint angles", "gait cycle", "GC", "turned by", "thigh", "latency p50", "cadence", "This is a made-up run."):
         assert word in page
     names = {p.name for p in (folder / "pictures").iterdir()}
     pictures = "strip joint_angles pelvis gait_cycles footprints gait_events gc_curves comparison gc_keypoints reprojection_1 scene status latency".split()
