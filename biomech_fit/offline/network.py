@@ -167,7 +167,8 @@ def _derivatives(motion: ImplicitMotion, costs: WindowCosts) -> Callable[..., tu
 
         (x, by_u), pull, reference = jax.vjp(poses, parameters, has_aux=True)
         none: Any = None
-        window = Window(none, none, reference, none, jnp.ones(len(time_s)), observed, cameras, jnp.eye(3), slow, none, none, none)
+        valid = jnp.any(observed.information > 0, (1, 2)).astype(x.dtype)
+        window = Window(none, none, reference, none, valid, observed, cameras, jnp.eye(3), slow, none, none, none)
         linear = costs.linearise_at(x, by_u, window, jnp.float32(1.0))
         by_pose = costs.pose_terms(x, each_s)[1] - linear.rhs
         by_rate = jnp.zeros_like(x) if linear.rate_rhs is None else -linear.rate_rhs

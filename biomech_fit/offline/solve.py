@@ -75,7 +75,7 @@ class _RigState:
     chunks: list[list[Observations]] = field(default_factory=list)
     """By trial and chunk; filled by `_observations`."""
     valid: list[list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=list)
-    """The frames' places in the chunk, and 1 for each slot that has one."""
+    """The frames' places in the chunk, and 1 for each slot whose frame shows the person."""
 
 
 class OfflineSolve:
@@ -148,7 +148,8 @@ class OfflineSolve:
             return out
 
         u, valid = np.zeros(slots), np.zeros(slots)
-        u[: len(frames)], valid[: len(frames)] = motion.place(chunk), 1.0
+        # Where nothing is seen the feet are not taken to rest either: planted for a whole gap, they would bend the body that goes on.
+        u[: len(frames)], valid[: len(frames)] = motion.place(chunk), trial.confidence[frames].any((1, 2))
         return Observations(filled(trial.xy), filled(information), filled(trial.delay_s), filled(share)), (u, valid)
 
     # --- steps ------------------------------------------------------------------------------------------------------------------------------------
