@@ -228,4 +228,6 @@ def test_uncertainty_grows_in_a_gap() -> None:
     readout = next(iter(solve.uncertainty()))[2]
     std = np.sqrt(np.einsum("tkii->tk", readout.keypoint_covariance)).mean(1)
     assert std[60] > 5 * std[30] and std[60] > std[50]
+    # Nothing else is known of these frames either: feet, for one, are not taken to rest.
+    assert sum(valid.sum() for _, valid in solve._rigs[0].valid[0]) == 90
     assert np.isfinite(readout.keypoints).all()
