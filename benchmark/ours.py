@@ -95,7 +95,7 @@ def _output(estimates: list[PoseEstimate | None], recording: Recording, body: Bo
 
 def fit(session: Session, keypoint_set: KeypointSet, refine: bool, settings: dict[str, Any], both: bool) -> dict[str, Output]:
     """The offline fit of the walk; `both`: together with the standing trial, with one body and one rig."""
-    config = from_mapping({"stream.frame_rate_hz": RATE_HZ} | settings, FitConfig())
+    config = from_mapping({"stream.frame_rate_hz": RATE_HZ, "fit.two_stage": False} | settings, FitConfig())
     if not refine:
         config = replace(config, refine=replace(config.refine, cameras=False))
     validate(config)

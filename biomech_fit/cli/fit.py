@@ -84,6 +84,8 @@ def fit_and_write(args: argparse.Namespace, paths: list[Path], out: Path, say: C
     config = load_config(args.config) if args.config else FitConfig()
     if args.no_refine_cameras:
         config = replace(config, refine=replace(config.refine, cameras=False))
+    if args.no_report:
+        config = replace(config, fit=replace(config.fit, two_stage=False))
     keypoint_set = opened[0].keypoint_set
     body = load_body_model(args.model, keypoint_set)
     subject = read_subject(args.subject) if args.subject else None
@@ -110,7 +112,7 @@ def _write(
     from biomech_fit.formats.subject import subject_from_estimate, write_subject
     from biomech_fit.report.collect import Collector
     from biomech_fit.report.figures import summarise
-    from biomech_fit.report.fit_summary import fit_figures, visit_summary
+    from biomech_fit.report.fit_summary import comparison_of, fit_figures, visit_summary
     from biomech_fit.report.outputs import write_outputs
 
     model, steps = subject_from_estimate(person.subject, body, keypoint_set.name), step_settings(config, args.skip_steps)
@@ -118,7 +120,7 @@ def _write(
     for trial in person.trials:
         name = trial.recording.name
         recording = opened[name]
-        collector = Collector(body, trial.recording.cameras, keypoint_set, 0.0, GaitSettings(**asdict(config.gait)))
+        collector = Collector(body, trial.calibration.loaded, keypoint_set, 0.0, GaitSettings(**asdict(config.gait)))
         collector.add(trial.results)
         result = collector.result(
             trial.calibration,
@@ -136,6 +138,7 @@ def _write(
             offline=True,
         )
         result.extra["fit"] = fit_figures(person)
+        result.comparison = comparison_of(result, trial.two_stage)
         write_outputs(folder if len(opened) == 1 else folder / name, result, report=not args.no_report)
         summaries[name] = summarise(result)
         pixels = summaries[name]["reprojection_px"]

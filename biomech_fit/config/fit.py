@@ -129,6 +129,14 @@ class RefineConfig:
     clock: bool = setting(True, "Estimate a clock offset for each camera.")
     camera_rotation_std_deg: float = setting(0.4, "Prior standard deviation, per axis, of a camera's rotation error.", unit="deg", low=0.001, high=20.0)
     camera_translation_std_m: float = setting(0.015, "Prior standard deviation, per axis, of a camera's position error.", unit="m", low=0.0001, high=1.0)
+    intrinsics: str = setting(
+        "none",
+        "Estimate the cameras' lenses, too, offline only (`biomech-fit fit`) and only where cameras are corrected: focal = one factor on the focal lengths; "
+        "focal_distortion = the first two radial terms as well.",
+        choices=("none", "focal", "focal_distortion"),
+    )
+    focal_std: float = setting(0.01, "Prior standard deviation of the focal lengths' relative error.", low=1e-5, high=0.5)
+    distortion_std: float = setting(0.02, "Prior standard deviation of the errors of k1 and k2.", low=1e-5, high=1.0)
     clock_std_s: float = setting(
         0.002,
         "Prior width of a camera's clock offset; the prior is heavy-tailed (Cauchy), so that most cameras are on time and one may be far off.",
@@ -203,10 +211,20 @@ class OfflineConfig:
 
     trajectory: str = setting(
         "spline",
-        "What carries the motion: spline = cubic B-spline with a knot every 1/30 s, whatever the frame rate; explicit = a knot at every frame.",
-        choices=("spline", "explicit"),
+        "What carries the motion: spline = cubic B-spline with a knot every 1/30 s, whatever the frame rate; explicit = a knot at every frame; network = a "
+        "neural network from time to pose, trained by gradient steps.",
+        choices=("spline", "explicit", "network"),
     )
+    network: str = setting(
+        "auto",
+        "Hidden layers of the network: auto = 4x64 for trials up to 5 s, else 3x128; paper = 128 to 4096 in seven layers, 15 million weights, for a GPU.",
+        choices=("auto", "4x64", "3x128", "paper"),
+    )
+    network_steps: int = setting(3000, "Steps in which the network is trained; each renewed solution takes two fifths of it.", low=1, high=1000000)
     iterations: int = setting(20, "The most Gauss-Newton iterations of one solution.", low=1, high=1000)
+    two_stage: bool = setting(
+        True, "Fit in two stages, too (robust triangulation, then inverse kinematics), and compare both in the report; without a report it is left out."
+    )
     tolerance_rad: float = setting(2e-3, "A solution is reached when no joint moves by more than this in a step.", unit="rad", low=1e-8, high=0.1)
 
 

@@ -92,6 +92,8 @@ class ChunkSolver:
         self.uncertainty = jax.jit(self._uncertainty)
         """(chunk, factor, tail, slow covariance) -> (every slot's readout, the tail for the chunk before)"""
         self.rechart = jax.jit(_rechart)
+        self.slow_precision = jax.jit(self.costs.slow_precision)
+        """(prior, slow (M,)) -> (M, M)"""
 
     def empty_head(self) -> ChunkHead:
         """Nothing is known before the recording."""

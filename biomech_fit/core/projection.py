@@ -136,6 +136,28 @@ def _fisheye_factor(k: jax.Array, r2: jax.Array) -> tuple[jax.Array, jax.Array]:
     return factor, 0.5 * (growth / (1.0 + safe) - factor) / safe
 
 
+def intrinsic_jacobian(camera: CameraArrays, p_cam: jax.Array, uv: jax.Array, count: int, *, has_fisheye: bool = False) -> list[jax.Array]:
+    """Derivatives (..., 2) of pixels `uv` (..., 2) of points `p_cam` by the first `count` (1 or 3) of: the logarithm of the focal lengths, k1, k2.
+
+    What is not valid (see `distort_and_jacobian`) is finite and means nothing.
+    """
+    rows = [jnp.stack([uv[..., 0] - camera.centre[0], uv[..., 1] - camera.centre[1]], -1)]
+    if count == 1:
+        return rows
+    inverse_depth = 1.0 / jnp.where(p_cam[..., 2] > MIN_DEPTH_M, p_cam[..., 2], 1.0)
+    x, y = p_cam[..., 0] * inverse_depth, p_cam[..., 1] * inverse_depth
+    r2 = x * x + y * y
+    valid = r2 < camera.max_tan_squared
+    x, y, r2, k = jnp.where(valid, x, 0.0), jnp.where(valid, y, 0.0), jnp.where(valid, r2, 0.0), camera.distortion
+    bottom = 1.0 + r2 * (k[5] + r2 * (k[6] + r2 * k[7]))
+    factors = [r2 / bottom, r2 * r2 / bottom]
+    if has_fisheye:
+        r = jnp.sqrt(jnp.maximum(r2, 1e-8))
+        theta = jnp.arctan(r)
+        factors = [jnp.where(camera.fisheye, theta**power / r, factor) for power, factor in zip((3, 5), factors, strict=True)]
+    return rows + [jnp.stack([camera.focal[0] * x * factor, camera.focal[1] * y * factor], -1) for factor in factors]
+
+
 def to_camera_frame(camera: CameraArrays, p_world: jax.Array) -> jax.Array:
     """World points (..., 3) m to one camera's optical frame (..., 3) m."""
     return p_world @ camera.rotation.T + camera.translation

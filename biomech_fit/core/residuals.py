@@ -13,7 +13,7 @@ from jax import Array
 
 from biomech_fit.core import rotation
 from biomech_fit.core.point_residuals import PointObservations
-from biomech_fit.core.projection import CameraArrays, distort_and_jacobian
+from biomech_fit.core.projection import CameraArrays, distort_and_jacobian, intrinsic_jacobian
 from biomech_fit.core.robust import Kernel
 
 Lens = Callable[[CameraArrays, Array], tuple[Array, Array, Array]]
@@ -21,6 +21,11 @@ Lens = Callable[[CameraArrays, Array], tuple[Array, Array, Array]]
 
 CAMERA_STATES = 7
 """Per camera: rotation vector (3, camera axes), centre (3, world), clock offset (1)."""
+
+LENS_STATES = {"none": 0, "focal": 1, "focal_distortion": 3}
+"""Per camera, on request (`refine.intrinsics`): the logarithm of a factor on the focal lengths, and what is added to k1 and k2."""
+LensJacobian = Callable[[CameraArrays, Array, Array], list[Array]]
+"""Points (T, C, K, 3) in the cameras' frames and their pixels to the pixels' derivatives (T, C, K, 2) by each lens state."""
 
 
 class PointInformation(NamedTuple):
@@ -33,14 +38,14 @@ class PointInformation(NamedTuple):
 
 
 class CameraInformation(NamedTuple):
-    """The same for the cameras' own states and their coupling to the points."""
+    """The same for the cameras' own S states (`CAMERA_STATES`, then the lens states) and their coupling to the points."""
 
     point_coupling: Array
-    """(T, C, 7, K, 3)"""
+    """(T, C, S, K, 3)"""
     matrix: Array
-    """(T, C, 7, 7)"""
+    """(T, C, S, S)"""
     vector: Array
-    """(T, C, 7)"""
+    """(T, C, S)"""
 
 
 class Observations(NamedTuple):
@@ -62,17 +67,31 @@ def make_lens(has_distortion: bool, has_fisheye: bool) -> Lens:
     """The cameras' lens functions, side by side; the flags leave out what no camera of the rig has."""
 
     def lens(cameras: CameraArrays, points: Array) -> tuple[Array, Array, Array]:
-        # The lens functions are elementwise: a camera whose entries are (C, 1) is C cameras, and the arrays need not be turned for a vmap.
-        side_by_side = cameras._replace(
-            focal=cameras.focal.T[..., None],
-            centre=cameras.centre.T[..., None],
-            distortion=cameras.distortion.T[..., None],
-            fisheye=cameras.fisheye[:, None],
-            max_tan_squared=cameras.max_tan_squared[:, None],
-        )
-        return distort_and_jacobian(side_by_side, points, has_distortion=has_distortion, has_fisheye=has_fisheye)
+        return distort_and_jacobian(_side_by_side(cameras), points, has_distortion=has_distortion, has_fisheye=has_fisheye)
 
     return lens
+
+
+def make_lens_jacobian(lens_states: int, has_fisheye: bool) -> LensJacobian | None:
+    """The derivatives by the lens states; None where there are none."""
+    if not lens_states:
+        return None
+
+    def jacobian(cameras: CameraArrays, points: Array, uv: Array) -> list[Array]:
+        return intrinsic_jacobian(_side_by_side(cameras), points, uv, lens_states, has_fisheye=has_fisheye)
+
+    return jacobian
+
+
+def _side_by_side(cameras: CameraArrays) -> CameraArrays:
+    """The lens functions are elementwise: a camera whose entries are (C, 1) is C cameras, and the arrays need not be turned for a vmap."""
+    return cameras._replace(
+        focal=cameras.focal.T[..., None],
+        centre=cameras.centre.T[..., None],
+        distortion=cameras.distortion.T[..., None],
+        fisheye=cameras.fisheye[:, None],
+        max_tan_squared=cameras.max_tan_squared[:, None],
+    )
 
 
 def corrected_cameras(cameras: CameraArrays, correction: Array) -> CameraArrays:
@@ -82,8 +101,22 @@ def corrected_cameras(cameras: CameraArrays, correction: Array) -> CameraArrays:
     return cameras._replace(rotation=turn, translation=-jnp.squeeze(turn @ centre[..., None], -1))
 
 
+def corrected_lenses(cameras: CameraArrays, correction: Array) -> CameraArrays:
+    """Cameras with lens states (C, 1 or 3)."""
+    cameras = cameras._replace(focal=cameras.focal * jnp.exp(correction[:, :1]))
+    return cameras if correction.shape[1] == 1 else cameras._replace(distortion=cameras.distortion.at[:, :2].add(correction[:, 1:]))
+
+
 def reprojection(
-    points: Array, velocity: Array, cameras: CameraArrays, lens: Lens, clock: Array, observed: Observations, kernel: Kernel, scale: Array
+    points: Array,
+    velocity: Array,
+    cameras: CameraArrays,
+    lens: Lens,
+    clock: Array,
+    observed: Observations,
+    kernel: Kernel,
+    scale: Array,
+    lens_jacobian: LensJacobian | None = None,
 ) -> tuple[PointInformation, CameraInformation, Array, Array]:
     """Robust reprojection residuals of points (T, K, 3) moving at velocity (T, K, 3) m/s in already corrected cameras with clock offsets (C,) s.
 
@@ -96,7 +129,8 @@ def reprojection(
     seen = [points[:, None, :, a] + moving[a] * shift for a in range(3)]
     turn, place = cameras.rotation[:, None], cameras.translation[:, None]
     in_camera = [sum(turn[..., a, b] * seen[b] for b in range(3)) + place[..., a] for a in range(3)]
-    uv, by_camera_point, visible = lens(cameras, jnp.stack(in_camera, -1))
+    joined = jnp.stack(in_camera, -1)
+    uv, by_camera_point, visible = lens(cameras, joined)
     error = [observed.uv[..., i] - uv[..., i] for i in range(2)]
     squared = error[0] * error[0] + error[1] * error[1]
     information = observed.information * visible
@@ -111,15 +145,17 @@ def reprojection(
     by_clock = [sum(row[a] * moving[a] for a in range(3)) for row in by_point]
     frames, count, k = squared.shape
     states = [[by_turn[i][a] for i in range(2)] for a in range(3)] + [[-by_point[i][a] for i in range(2)] for a in range(3)] + [by_clock]
-    by_state = jnp.stack([part for row in states for part in row], 2).reshape(frames, count, CAMERA_STATES, 2, k)
+    if lens_jacobian is not None:
+        states += [[row[..., i] for i in range(2)] for row in lens_jacobian(cameras, joined, uv)]
+    by_state = jnp.stack([part for row in states for part in row], 2).reshape(frames, count, len(states), 2, k)
     point_rows = jnp.stack([by_point[i][a] for a in range(3) for i in range(2)], 2).reshape(frames, count, 3, 2, k)
     weighted = point_rows * weight[:, :, None, None]
     errors = jnp.stack(error, 2)
     matrix = jnp.sum(weighted[:, :, :, None] * point_rows[:, :, None], (1, 4))
     vector = jnp.sum(weighted * errors[:, :, None], (1, 3))
     coupling = sum(by_state[:, :, :, None, i] * weighted[:, :, None, :, i] for i in range(2))
-    flat = by_state.reshape(frames, count, CAMERA_STATES, 2 * k)
-    state_weighted = (by_state * weight[:, :, None, None]).reshape(frames, count, CAMERA_STATES, 2 * k)
+    flat = by_state.reshape(frames, count, len(states), 2 * k)
+    state_weighted = (by_state * weight[:, :, None, None]).reshape(frames, count, len(states), 2 * k)
     camera_matrix = state_weighted @ jnp.swapaxes(flat, -1, -2)
     camera_vector = jnp.squeeze(state_weighted @ errors.reshape(frames, count, 2 * k, 1), -1)
     point = PointInformation(jnp.moveaxis(matrix, -1, 1), jnp.swapaxes(vector, 1, 2))

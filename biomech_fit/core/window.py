@@ -20,13 +20,15 @@ from biomech_fit.core.residuals import CAMERA_STATES, Observations
 
 @dataclass(frozen=True)
 class SlowLayout:
-    """Where the slow states live in their vector: body scales, keypoint offsets, cameras (rotation, centre, clock), floor."""
+    """Where the slow states live in their vector: body scales, keypoint offsets, cameras (rotation, centre, clock), lenses, floor."""
 
     n_scales: int
     n_keypoints: int
     n_cameras: int
     """Cameras whose states are estimated: all or none."""
     has_floor: bool = False
+    n_lens: int = 0
+    """Lens states of each camera."""
 
     @property
     def size(self) -> int:
@@ -45,8 +47,21 @@ class SlowLayout:
         return slice(self.offsets.stop, self.offsets.stop + CAMERA_STATES * self.n_cameras)
 
     @property
+    def lenses(self) -> slice:
+        return slice(self.cameras.stop, self.cameras.stop + self.n_lens * self.n_cameras)
+
+    @property
     def floor(self) -> slice:
-        return slice(self.cameras.stop, self.cameras.stop + FLOOR_STATES * self.has_floor)
+        return slice(self.lenses.stop, self.lenses.stop + FLOOR_STATES * self.has_floor)
+
+    @property
+    def by_camera(self) -> slice | np.ndarray:
+        """All states of the first camera, then of the next: (CAMERA_STATES + n_lens) C places."""
+        if not self.n_lens:
+            return self.cameras
+        own = self.cameras.start + np.arange(CAMERA_STATES * self.n_cameras).reshape(self.n_cameras, -1)
+        lens = self.lenses.start + np.arange(self.n_lens * self.n_cameras).reshape(self.n_cameras, -1)
+        return np.concatenate([own, lens], 1).ravel()
 
 
 class SlowPrior(NamedTuple):

@@ -18,9 +18,17 @@ from biomech_fit.core.linear import ORDER, ArrowSystem, with_head
 from biomech_fit.core.motion import ChainTerms, lingering, motion_prior, pose_terms
 from biomech_fit.core.point_residuals import PointCosts, point_terms
 from biomech_fit.core.projection import CameraArrays
-from biomech_fit.core.residuals import CAMERA_STATES, PointInformation, corrected_cameras, make_lens, reprojection
+from biomech_fit.core.residuals import (
+    CAMERA_STATES,
+    PointInformation,
+    corrected_cameras,
+    corrected_lenses,
+    make_lens,
+    make_lens_jacobian,
+    reprojection,
+)
 from biomech_fit.core.robust import KERNELS
-from biomech_fit.core.window import SlowLayout, Window
+from biomech_fit.core.window import SlowLayout, SlowPrior, Window
 
 COMMON_CLOCK = 100.0
 """The mean of all clocks is held by so much more information than it has from their own priors."""
@@ -60,6 +68,8 @@ class SolverOptions:
     linear_solver: str = "banded"
     has_distortion: bool = True
     has_fisheye: bool = False
+    lens_states: int = 0
+    """Lens states of each camera that are estimated, too (`residuals.LENS_STATES`)."""
 
 
 class Linearisation(NamedTuple):
@@ -69,7 +79,7 @@ class Linearisation(NamedTuple):
     diagonal: Array
     """(T, N, N)"""
     cross: tuple[Array, ...]
-    """Parts of the slow states by poses: scales (T, S, N), offsets (T, 3, K, N), cameras (T, 7 C, N), floor (T, FLOOR_STATES, N)."""
+    """Parts of the slow states by poses: scales (T, S, N), offsets (T, 3, K, N), cameras (T, 7 C, N), lenses, floor (T, FLOOR_STATES, N)."""
     corner: Array
     """(M, M)"""
     rhs: Array
@@ -90,11 +100,13 @@ class WindowCosts:
             raise ValueError("the solver takes only keypoints that the body model has")
         self.body, self.options = body, options
         self.kinematics = Kinematics(body)
-        self.layout = SlowLayout(len(body.scale_names), len(body.keypoint_names), n_cameras if options.refine_cameras else 0, options.contact is not None)
+        estimated = n_cameras if options.refine_cameras else 0
+        self.layout = SlowLayout(len(body.scale_names), len(body.keypoint_names), estimated, options.contact is not None, options.lens_states)
         if self.layout.has_floor and not body.foot_points:
             raise ValueError("a model without sole points cannot stand on a floor")
         self._kernel = KERNELS[options.kernel]
         self.lens = make_lens(options.has_distortion, options.has_fisheye)
+        self._lens_jacobian = make_lens_jacobian(options.lens_states, options.has_fisheye)
         rows = _row_order(body)
         self.jerk_std = jnp.asarray(body.jerk_std[rows] * options.jerk_scale, jnp.float32)
         self.acceleration_std = jnp.asarray(body.acceleration_std[rows] * options.acceleration_scale, jnp.float32)
@@ -107,15 +119,19 @@ class WindowCosts:
 
     def linearise(self, window: Window, widen: Array) -> Linearisation:
         """Observations' information on the frames' poses and the slow states at the current estimate."""
+        value, slope = spline.basis(window.u, window.control.shape[0])
+        return self.linearise_at(value @ window.control, slope @ window.control, window, widen)
+
+    def linearise_at(self, x: Array, by_u: Array, window: Window, widen: Array) -> Linearisation:
+        """The same at poses x (T, N) and their derivatives by u, wherever these come from; `window.reference` may be each frame's own, (T, 3, 3)."""
         layout, body = self.layout, self.body
         scales, offsets, cameras, clock = self.unpack(window)
-        value, slope = spline.basis(window.u, window.control.shape[0])
-        poses = self.kinematics.poses(value @ window.control, window.reference, scales)
+        poses = self.kinematics.poses(x, window.reference, scales)
         keypoints = self.kinematics.keypoints(poses, scales, body.keypoint_body, self.keypoint_local, offsets)
-        velocity = self.keypoint_velocity(keypoints, slope @ window.control)
+        velocity = self.keypoint_velocity(keypoints, by_u)
         observed = window.observed._replace(information=window.observed.information * window.valid[:, None, None])
         point, camera, _, cost = reprojection(
-            keypoints.position, velocity, cameras, self.lens, clock, observed, self._kernel, self.options.kernel_scale * widen
+            keypoints.position, velocity, cameras, self.lens, clock, observed, self._kernel, self.options.kernel_scale * widen, self._lens_jacobian
         )
         joined = None
         if self.options.points is not None:
@@ -146,18 +162,28 @@ class WindowCosts:
             corner = corner.at[layout.offsets, layout.offsets].add(jnp.einsum("tajk,takbl,tbil->kjli", turn, joined, turn).reshape(k3, k3))
         corner_rhs = [jnp.squeeze(gradient @ flat_scale, 1).sum(0), jnp.sum(turn * vector[:, :, None], (0, 1)).T.reshape(-1)]
         if layout.n_cameras:
-            states = CAMERA_STATES * layout.n_cameras
+            states, own = (CAMERA_STATES + layout.n_lens) * layout.n_cameras, layout.by_camera
             coupling = jnp.swapaxes(camera.point_coupling, -1, -2).reshape(frames, states, 3, k)
-            cross.append(coupling.reshape(frames, states, k3) @ flat)
+            by_camera = coupling.reshape(frames, states, k3) @ flat
+            if layout.n_lens:
+                each = by_camera.reshape(frames, layout.n_cameras, -1, n)
+                cross += [each[:, :, :CAMERA_STATES].reshape(frames, -1, n), each[:, :, CAMERA_STATES:].reshape(frames, -1, n)]
+            else:
+                cross.append(by_camera)
             camera_scale = _total(coupling.reshape(frames, states, k3) @ flat_scale)
             camera_offset = jnp.sum(coupling[:, :, :, None] * turn[:, None], (0, 2))
-            corner = _both(corner, layout.scales, layout.cameras, camera_scale.T)
-            corner = _both(corner, layout.offsets, layout.cameras, camera_offset.transpose(2, 1, 0).reshape(k3, states))
-            corner = corner.at[layout.cameras, layout.cameras].set(_block_diagonal(camera.matrix.sum(0)))
-            corner_rhs.append(camera.vector.sum(0).reshape(-1))
+            corner = _both(corner, layout.scales, own, camera_scale.T)
+            corner = _both(corner, layout.offsets, own, camera_offset.transpose(2, 1, 0).reshape(k3, states))
+            block, vector = _block_diagonal(camera.matrix.sum(0)), camera.vector.sum(0)
+            if layout.n_lens:
+                corner = corner.at[np.ix_(own, own)].set(block)
+                corner_rhs += [vector[:, :CAMERA_STATES].reshape(-1), vector[:, CAMERA_STATES:].reshape(-1)]
+            else:
+                corner = corner.at[own, own].set(block)
+                corner_rhs.append(vector.reshape(-1))
         pose, rhs, rate, rate_rhs = jnp.swapaxes(flat, 1, 2) @ weighted.reshape(frames, k3, n), jnp.squeeze(gradient @ flat, 1), None, None
         if self.options.contact is not None:
-            motion = slope @ window.control / self.options.spacing_s
+            motion = by_u / self.options.spacing_s
             soles = self.kinematics.keypoints(poses, scales, self._sole_body, self._sole_local, jnp.zeros((len(self._sole_body), 3), motion.dtype))
             share = self.options.contact_samples * window.valid
             feet = contact(soles, motion, window.up, window.slow[layout.floor], share, self.options.contact)
@@ -180,7 +206,7 @@ class WindowCosts:
         # Damping is relative to the observations alone: the motion prior's stiff modes would otherwise hold back the slow ones.
         diagonal = diagonal + motion.diagonal + damping * jnp.diagonal(observed.diagonal, axis1=1, axis2=2)
         deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
-        head, prior = window.head.information, self.slow_precision(window)
+        head, prior = window.head.information, self.slow_precision(window.prior, window.slow)
         head_rhs = window.head.vector - head @ deviation
         split = ORDER * window.control.shape[1]
         system = observed._replace(
@@ -213,9 +239,12 @@ class WindowCosts:
     def priors(self, window: Window) -> tuple[ChainTerms, Array, Array]:
         """Motion terms, and information and gradient of ranges and weak pose prior, on the control points."""
         spacing = self.options.spacing_s
+        return self.motion(window.control), *self.pose_terms(window.control, spacing)
+
+    def pose_terms(self, x: Array, share_s: float) -> tuple[Array, Array]:
+        """Information and gradient of ranges and weak pose prior on poses (Q, N) that each stand for `share_s` of time."""
         memory = self.options.pose_memory_s
-        terms = pose_terms(window.control, spacing, self._lower, self._upper, self.options.limit_std, self._pose_mean, self._pose_std, memory)
-        return self.motion(window.control), *terms
+        return pose_terms(x, share_s, self._lower, self._upper, self.options.limit_std, self._pose_mean, self._pose_std, memory)
 
     def motion(self, control: Array) -> ChainTerms:
         """Motion terms alone, on some control points (Q, N) in a row."""
@@ -225,16 +254,16 @@ class WindowCosts:
         more = lingering(control, self.options.spacing_s, self.options.pose_memory_s, self._pose_std)
         return ChainTerms(*(a + b for a, b in zip(terms, more, strict=True)))
 
-    def slow_precision(self, window: Window) -> Array:
-        """The slow states' prior information at the current estimate.
+    def slow_precision(self, prior: SlowPrior, slow: Array) -> Array:
+        """The slow states' prior information at an estimate (M,).
 
         All clocks together can be turned back without any picture's objection: the motion is only moved in time. The mean of those that are on time is held.
         """
-        precision = window.prior.precision
+        precision = prior.precision
         if not (self.options.robust_clock and self.layout.n_cameras):
             return precision
         clock = np.arange(self.layout.cameras.start + CAMERA_STATES - 1, self.layout.cameras.stop, CAMERA_STATES)
-        deviation = (window.slow - window.prior.mean)[clock]
+        deviation = (slow - prior.mean)[clock]
         own = jnp.diagonal(precision)[clock]
         robust = own / (1 + own * deviation * deviation)
         together = COMMON_CLOCK * robust[:, None] * robust / jnp.sum(robust)
@@ -251,7 +280,10 @@ class WindowCosts:
         if not layout.n_cameras:
             return slow[layout.scales], offsets, window.cameras, jnp.zeros(window.cameras.focal.shape[0], slow.dtype)
         states = slow[layout.cameras].reshape(-1, CAMERA_STATES)
-        return slow[layout.scales], offsets, corrected_cameras(window.cameras, states[:, :6]), states[:, 6]
+        cameras = corrected_cameras(window.cameras, states[:, :6])
+        if layout.n_lens:
+            cameras = corrected_lenses(cameras, slow[layout.lenses].reshape(-1, layout.n_lens))
+        return slow[layout.scales], offsets, cameras, states[:, 6]
 
 
 def _total(terms: Array) -> Array:
@@ -282,7 +314,7 @@ def _row_order(body: BodyModel) -> np.ndarray:
     return rows
 
 
-def _both(matrix: Array, rows: slice, columns: slice, block: Array) -> Array:
+def _both(matrix: Array, rows: slice, columns: slice | np.ndarray, block: Array) -> Array:
     """Set an off-diagonal block and its transpose."""
     return matrix.at[rows, columns].set(block).at[columns, rows].set(block.T)
 

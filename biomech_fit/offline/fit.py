@@ -1,8 +1,4 @@
-"""The whole offline fit of one person: stream once for a start, then all frames of all recordings together, with or without the cameras' corrections.
-
-The cameras are only moved from where they were loaded if that predicts better what the fit has not seen: detections that were left out of both fits
-(every seventh one) must be nearer to the body with the corrections than without them.
-"""
+"""The whole offline fit of one person: stream once for a start, then all frames of all recordings together, with or without the cameras' corrections."""
 
 from __future__ import annotations
 
@@ -20,21 +16,20 @@ from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.readout import Seen, pose_estimate
 from biomech_fit.core.result import Readout
-from biomech_fit.core.robust import KERNELS
 from biomech_fit.core.types import FrameResult, KeypointPacket, Status
+from biomech_fit.core.window import SlowLayout
 from biomech_fit.offline.base_model import Evidence, Spread, evidence
+from biomech_fit.offline.held_out import HeldOut, judge_cameras, left_out
+from biomech_fit.offline.network import NetworkTrajectories
 from biomech_fit.offline.solve import OfflineSolve, Rig
 from biomech_fit.offline.trial import Trial, trial_of
-from biomech_fit.stream.camera_estimate import camera_uncertainty, corrected
+from biomech_fit.offline.two_stage import InverseKinematics, TwoStage, two_stage
+from biomech_fit.stream.camera_estimate import camera_uncertainty
 from biomech_fit.stream.fitted_body import FittedBody, KnownBody
 from biomech_fit.stream.noise import learned_noise
 from biomech_fit.stream.pipeline import FitPipeline
 from biomech_fit.stream.slow_states import SlowEstimate
 
-HELD_OUT_EVERY = 7
-"""One of so many detections judges the cameras' corrections."""
-ROUGH = 3.0
-"""The two fits that are compared need not be as exact as the last one, by this factor."""
 SPREAD_ROUNDS = 3
 """How often the spread of the calibration's errors and the detector's noise are read from a solution, and the solution renewed."""
 
@@ -50,23 +45,6 @@ class OfflineRecording:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
-    """How well detections that were left out are predicted, by the loaded cameras and by corrected ones."""
-
-    loaded_cost: float
-    """Mean robust cost."""
-    refined_cost: float
-    loaded_px: float
-    """Median distance."""
-    refined_px: float
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the corrections predict better."""
-        return self.refined_cost < self.loaded_cost
-
-
-@dataclass(frozen=True, eq=False)
 class TrialFit:
     """What the fit says of one recording."""
 
@@ -76,6 +54,8 @@ class TrialFit:
     streamed: list[FrameResult]
     """What the streaming fit said, from which this one started."""
     calibration: CalibrationEstimate
+    two_stage: TwoStage | None
+    """What two stages make of the same detections, of the whole keypoint set; None = not asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,24 +96,26 @@ def fit_person(
     clocks["solve"] = time.perf_counter()
     solve = OfflineSolve(fitted.solved, rigs, config, fitted.known(subject) if subject else None)
     solve.start_from(start)
-    held_out = _judge_cameras(solve, config, say) if config.refine.cameras else None
+    held_out, predicted = judge_cameras(solve, config, say) if config.refine.cameras else (None, None)
     if held_out is not None:
-        solve.pin_cameras(not held_out.accepted)
-    _converge(solve, config, say)
+        solve.free_cameras(held_out.accepted, held_out.lenses_accepted)
+    _converge(solve, _trajectory(solve, config, say), config, say)
     readouts = {(r, t): readout for r, t, readout in solve.uncertainty()}
+    clocks["two_stage"] = time.perf_counter()
+    compared = _two_stages(solve, fitted, held_out is not None and held_out.accepted, predicted) if config.fit.two_stage else {}
     clocks["end"] = time.perf_counter()
     trials = []
     for r, rig in enumerate(rigs):
         calibration = _calibration(solve, r, held_out is not None and held_out.accepted, config)
         for t, (trial, (recording, results)) in enumerate(zip(rig.trials, streamed[r], strict=True)):
             frames = _frames(solve, fitted, r, trial, readouts[r, t])
-            trials.append(TrialFit(recording, frames, results, calibration))
+            trials.append(TrialFit(recording, frames, results, calibration, compared.get((r, t))))
     mean, covariance = solve.slow_of(0)
     frames = sum(len(trial.stamp_ns) for rig in rigs for trial in rig.trials)
     name, fixed = (subject.name, not config.refine.scales) if subject else ("", False)
     newest = max(int(trial.stamp_ns[-1]) for rig in rigs for trial in rig.trials)
     estimate = fitted.estimate(newest, name, SlowEstimate(mean, covariance), solve.states_of(0).layout, frames, fixed)
-    seconds = {"stream": clocks["solve"] - clocks["stream"], "fit": clocks["end"] - clocks["solve"]}
+    seconds = {"stream": clocks["solve"] - clocks["stream"], "fit": clocks["two_stage"] - clocks["solve"], "two_stage": clocks["end"] - clocks["two_stage"]}
     trials.sort(key=lambda fit: recordings.index(fit.recording))
     own = solve.states_of(0).layout.offsets.stop
     before = solve.states_of(0).prior
@@ -153,14 +135,14 @@ def _stream(
     config: FitConfig,
     subject: KnownBody | None,
     say: Callable[[str], None],
-) -> tuple[list[Rig], list[list[tuple[OfflineRecording, list[FrameResult]]]], list[np.ndarray], list[str]]:
+) -> tuple[list[Rig], list[list[tuple[OfflineRecording, list[FrameResult]]]], list[tuple[SlowLayout, np.ndarray]], list[str]]:
     """The streaming fit of every recording: the rigs with their trials, what was streamed of each, the slow states that it ended with, and notices."""
     rigs: list[Rig] = []
     streamed: list[list[tuple[OfflineRecording, list[FrameResult]]]] = []
-    start: list[np.ndarray] = []
+    start: list[tuple[SlowLayout, np.ndarray]] = []
     notices: list[str] = []
-    for group in _by_rig(recordings):
-        cameras, rate = group[0].cameras, max(recording.frame_rate_hz for recording in group)
+    for cameras, group in _by_rig(recordings):
+        rate = max(recording.frame_rate_hz for recording in group)
         own = replace(config, stream=replace(config.stream, frame_rate_hz=rate, max_people=1))
         pipeline = FitPipeline(body, cameras, keypoint_set, own, subject)
         pipeline.compile()
@@ -180,41 +162,49 @@ def _stream(
             trials.append(trial)
             kept.append((recording, results))
         if trials:
-            rigs.append(Rig(list(cameras), trials, pipeline.tracker.noise.model, rate))
+            rigs.append(Rig(cameras, trials, pipeline.tracker.noise.model, rate))
             streamed.append(kept)
-            start.append(pipeline.tracker.slow.mean)
+            start.append((pipeline.tracker.layout, pipeline.tracker.slow.mean))
     if not rigs:
         raise InputError("No person was found in any of the recordings.")
     return rigs, streamed, start, notices
 
 
-def _by_rig(recordings: Sequence[OfflineRecording]) -> list[list[OfflineRecording]]:
-    """Recordings with equal cameras together."""
-    groups: list[list[OfflineRecording]] = []
+def _by_rig(recordings: Sequence[OfflineRecording]) -> list[tuple[list[Camera], list[OfflineRecording]]]:
+    """Recordings of one rig together, and all cameras of the rig: those that two recordings share are equal, and one may lack some of them."""
+    groups: list[tuple[list[Camera], list[OfflineRecording]]] = []
     for recording in recordings:
-        group = next((g for g in groups if _same_rig(g[0].cameras, recording.cameras)), None)
-        if group is None:
-            groups.append([recording])
+        for cameras, members in groups:
+            if _same_rig(cameras, recording.cameras):
+                cameras += [camera for camera in recording.cameras if camera.name not in {known.name for known in cameras}]
+                members.append(recording)
+                break
         else:
-            group.append(recording)
+            groups.append((list(recording.cameras), [recording]))
     return groups
 
 
 def _same_rig(a: Sequence[Camera], b: Sequence[Camera]) -> bool:
-    return len(a) == len(b) and all(
-        x.name == y.name and np.array_equal(x.rotation, y.rotation) and np.array_equal(x.translation, y.translation) and np.array_equal(x.matrix, y.matrix)
-        for x, y in zip(a, b, strict=True)
-    )
+    known = {camera.name: camera for camera in a}
+    pairs = [(known[camera.name], camera) for camera in b if camera.name in known]
+    fields = ("rotation", "translation", "matrix", "distortion")
+    return len(pairs) >= 2 and all(np.array_equal(getattr(x, field), getattr(y, field)) for x, y in pairs for field in fields)
 
 
 # --- the solution ---------------------------------------------------------------------------------------------------------------------------------------
 
 
-def _converge(solve: OfflineSolve, config: FitConfig, say: Callable[[str], None]) -> None:
+def _trajectory(solve: OfflineSolve, config: FitConfig, say: Callable[[str], None]) -> Callable[[], float]:
+    """What finds motions and slow states, and returns their cost: the structured solve, or the training of networks."""
+    if config.fit.trajectory == "network":
+        return NetworkTrajectories(solve, config, say).train
+    return lambda: solve.solve(config.fit.iterations, config.fit.tolerance_rad)
+
+
+def _converge(solve: OfflineSolve, find: Callable[[], float], config: FitConfig, say: Callable[[str], None]) -> None:
     """Solve, and read how wrong the calibration and how noisy the detector is from the solution, until both agree."""
-    settings = config.fit
     for round_ in range(SPREAD_ROUNDS):
-        cost = solve.solve(settings.iterations, settings.tolerance_rad)
+        cost = find()
         say(f"Round {round_ + 1}: cost {cost:.0f}")
         if round_ == SPREAD_ROUNDS - 1:
             break
@@ -234,51 +224,17 @@ def _learn_noise(solve: OfflineSolve, config: FitConfig, readouts: Sequence[tupl
     solve.observe([rig.trials for rig in solve.rigs])
 
 
-def _judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], None]) -> HeldOut:
-    """Two fits that do not see every seventh detection, with the cameras as loaded and with their corrections, and how well they predict these."""
-    whole = [rig.trials for rig in solve.rigs]
-    masks = [[_held_out(trial) for trial in trials] for trials in whole]
-    solve.observe([[trial.without(mask) for trial, mask in zip(trials, own, strict=True)] for trials, own in zip(whole, masks, strict=True)])
-    tolerance, found = ROUGH * config.fit.tolerance_rad, []
-    for pinned in (True, False):
-        solve.pin_cameras(pinned)
-        solve.solve(config.fit.iterations, tolerance)
-        readouts = list(solve.uncertainty())
-        if not pinned:
-            solve.learn_spread()
-            solve.solve(config.fit.iterations, tolerance)
-            readouts = list(solve.uncertainty())
-        found.append(_prediction(solve.rigs, whole, masks, readouts, config))
-    solve.observe(whole)
-    (loaded_cost, loaded_px), (refined_cost, refined_px) = found
-    held_out = HeldOut(loaded_cost, refined_cost, loaded_px, refined_px)
-    verdict = "accepted" if held_out.accepted else "not accepted"
-    say(f"Cameras' corrections {verdict}: detections left out are {loaded_px:.2f} px from the body without and {refined_px:.2f} px with them (median).")
-    return held_out
-
-
-def _held_out(trial: Trial) -> np.ndarray:
-    """(T, C, K) True for detections that judge."""
-    t, c, k = np.indices(trial.confidence.shape)
-    return (t + 3 * c + 5 * k) % HELD_OUT_EVERY == 0
-
-
-def _prediction(
-    rigs: Sequence[Rig],
-    whole: Sequence[Sequence[Trial]],
-    masks: Sequence[Sequence[np.ndarray]],
-    readouts: Sequence[tuple[int, int, Readout]],
-    config: FitConfig,
-) -> tuple[float, float]:
-    """Mean robust cost and median distance (px) of detections that were left out."""
-    kernel, costs, distances = KERNELS[config.noise.robust_kernel], [], []
-    for r, t, readout in readouts:
-        trial, mask = whole[r][t], masks[r][t] & (whole[r][t].confidence > 0)
-        squared = np.sum((trial.xy - readout.uv)[mask] ** 2, -1)
-        information = trial.information(rigs[r].noise, config.noise.pixel_sigma_px)[mask]
-        costs.append(np.asarray(kernel(squared * information, config.noise.robust_scale)[0]))
-        distances.append(np.sqrt(squared))
-    return float(np.concatenate(costs).mean()), float(np.median(np.concatenate(distances)))
+def _two_stages(solve: OfflineSolve, fitted: FittedBody, moved: bool, predicted: dict[tuple[int, int], np.ndarray] | None) -> dict[tuple[int, int], TwoStage]:
+    """By rig and trial: the two stages on the same detections, with the same body and cameras."""
+    layout, (mean, _) = solve.states_of(0).layout, solve.slow_of(0)
+    ik = InverseKinematics(fitted.solved, mean[layout.scales], mean[layout.offsets].reshape(-1, 3))
+    found = {}
+    for r, rig in enumerate(solve.rigs):
+        refined = solve.refined(r) if moved else rig.cameras
+        for t, trial in enumerate(rig.trials):
+            errors = two_stage(ik, trial, rig.cameras, refined, left_out(trial) if predicted else None, predicted[r, t] if predicted else None)
+            found[r, t] = errors.of_set(fitted.mapped)
+    return found
 
 
 # --- results --------------------------------------------------------------------------------------------------------------------------------------------
@@ -305,7 +261,7 @@ def _calibration(solve: OfflineSolve, rig: int, moved: bool, config: FitConfig) 
     of, layout = solve.rigs[rig], solve.states_of(rig).layout
     mean, covariance = solve.slow_of(rig)
     states, part = mean[layout.cameras], covariance[layout.cameras, layout.cameras]
-    refined = corrected(of.cameras, states) if moved else list(of.cameras)
+    refined = solve.refined(rig) if moved else list(of.cameras)
     uncertainty = camera_uncertainty(refined, states, part, replace(config.refine, cameras=moved))
     count, newest = len(of.cameras), max(int(trial.stamp_ns[-1]) for trial in of.trials)
     unknown = np.full(count, np.nan)

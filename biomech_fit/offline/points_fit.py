@@ -85,7 +85,7 @@ def fit_points(
     observed = [_observed(trial, xyz, noise, sigma_m) for trial, xyz in zip(trials.values(), points, strict=True)]
     rig = Rig([], observed, noise, rate, tracker.options.points)
     solve = OfflineSolve(fitted.solved, [rig], tracker.config, fitted.known(subject) if subject else None)
-    solve.start_from([tracker.slow.mean])
+    solve.start_from([(tracker.layout, tracker.slow.mean)])
     for round_ in range(NOISE_ROUNDS + 1):
         cost = solve.solve(config.fit.iterations, config.fit.tolerance_rad)
         say(f"Round {round_ + 1}: cost {cost:.0f}")

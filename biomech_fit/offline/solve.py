@@ -26,13 +26,14 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.chunk_solver import ChunkFactor, ChunkSolver, Tail
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
-from biomech_fit.core.projection import camera_arrays
-from biomech_fit.core.residuals import Observations
+from biomech_fit.core.projection import CameraArrays, camera_arrays
+from biomech_fit.core.residuals import LENS_STATES, Observations
 from biomech_fit.core.result import Readout
-from biomech_fit.core.window import SlowPrior, Window
-from biomech_fit.core.window_costs import SolverOptions
+from biomech_fit.core.window import SlowLayout, Window
+from biomech_fit.core.window_costs import SolverOptions, WindowCosts
 from biomech_fit.offline.spline_motion import SplineMotion
 from biomech_fit.offline.trial import Trial
+from biomech_fit.stream.camera_estimate import corrected, corrected_lenses
 from biomech_fit.stream.noise import NoiseModel
 from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SlowStates
 from biomech_fit.stream.solver_options import solver_options
@@ -40,6 +41,8 @@ from biomech_fit.stream.solver_options import solver_options
 CHUNK_INTERVALS = 32
 OFFSET_CHANGE_STD_M = SUBJECT_OFFSET_STD_M
 """Of a keypoint offset from trial to trial, per axis."""
+HOLD = 1e12
+"""Information that holds a slow state where it is: far above what a whole recording has."""
 WORKERS = 2
 """Chunks that are linearised side by side."""
 MAX_TURN_RAD = 0.5
@@ -68,14 +71,14 @@ class _RigState:
     """(M,) where the rig's slow states, with the person's keypoint offsets, are among all."""
     own: list[np.ndarray]
     """The same for each trial, with its own offsets."""
-    arrays: object
+    arrays: CameraArrays
     motions: list[SplineMotion]
     slots: int
     """Frames that a chunk has room for."""
     chunks: list[list[Observations]] = field(default_factory=list)
     """By trial and chunk; filled by `_observations`."""
     valid: list[list[tuple[np.ndarray, np.ndarray]]] = field(default_factory=list)
-    """The frames' places in the chunk, and 1 for each slot that has one."""
+    """The frames' places in the chunk, and 1 for each slot whose frame shows the person."""
 
 
 class OfflineSolve:
@@ -98,7 +101,7 @@ class OfflineSolve:
                 options = _options(config, rig, bool(body.foot_points))
                 solver = _shared_solver(body, len(rig.cameras), options)
                 layout = solver.layout
-                states = SlowStates(body, layout, rig.cameras, config)
+                states = SlowStates(body, layout, rig.cameras, config, HOLD)
                 states.released = True
                 if subject is not None:
                     states.set_subject(*subject)
@@ -119,7 +122,7 @@ class OfflineSolve:
         self.slow = np.zeros(end)
         self.covariance = np.zeros((end, end))
         """Of the slow states, after `uncertainty`."""
-        self.start_from([state.states.prior.mean for state in self._rigs])
+        self.start_from([(state.solver.layout, state.states.prior.mean) for state in self._rigs])
         self.observe([rig.trials for rig in self.rigs])
 
     # --- what is observed -------------------------------------------------------------------------------------------------------------------------
@@ -148,21 +151,25 @@ class OfflineSolve:
             return out
 
         u, valid = np.zeros(slots), np.zeros(slots)
-        u[: len(frames)], valid[: len(frames)] = motion.place(chunk), 1.0
+        # Where nothing is seen the feet are not taken to rest either: planted for a whole gap, they would bend the body that goes on.
+        u[: len(frames)], valid[: len(frames)] = motion.place(chunk), trial.is_seen[frames]
         points = None if trial.points is None else PointObservations(*(filled(part) for part in trial.points))
         return Observations(filled(trial.xy), filled(information), filled(trial.delay_s), filled(share), points), (u, valid)
 
     # --- steps ------------------------------------------------------------------------------------------------------------------------------------
 
-    def start_from(self, slow: Sequence[np.ndarray]) -> None:
-        """Begin with these slow states, by rig (M,); the body's are the first one's."""
-        for state, values in zip(reversed(self._rigs), reversed(slow), strict=True):
-            for index in (state.index, *state.own):
-                self.slow[index] = values
+    def start_from(self, slow: Sequence[tuple[SlowLayout, np.ndarray]]) -> None:
+        """Begin with these slow states (M,), by rig, as far as their layout has them; the body's are the first one's."""
+        for state, (layout, values) in zip(reversed(self._rigs), reversed(slow), strict=True):
+            for part in ("scales", "offsets", "cameras", "lenses", "floor"):
+                place, there = getattr(state.solver.layout, part), values[getattr(layout, part)]
+                for index in (state.index, *state.own):
+                    self.slow[index[place]] = there if len(there) else 0.0
 
-    def pin_cameras(self, pinned: bool) -> None:
-        """Hold the cameras where they were loaded, or let them move again. Clocks are not concerned."""
-        config = replace(self.config, refine=replace(self.config.refine, cameras=self.config.refine.cameras and not pinned))
+    def free_cameras(self, poses: bool, lenses: bool) -> None:
+        """Let the cameras' poses and lenses be corrected as far as `config.refine` says, or hold them as they were loaded. Clocks are not concerned."""
+        refine = self.config.refine
+        config = replace(self.config, refine=replace(refine, cameras=refine.cameras and poses, intrinsics=refine.intrinsics if lenses else "none"))
         for state in self._rigs:
             state.states.refine_cameras(config)
 
@@ -188,7 +195,7 @@ class OfflineSolve:
     def _step(self, widen: float) -> tuple[float, float]:
         """Returns the cost, and the largest step of a joint (rad)."""
         with jax.enable_x64(True):
-            (matrix, rhs), total = self._slow_prior(), 0.0
+            (matrix, rhs), total = self.slow_prior(), 0.0
             kept: list[list[tuple[list[ChunkFactor], list[np.ndarray | None], tuple]]] = []
             for state in self._rigs:
                 kept.append([])
@@ -197,7 +204,7 @@ class OfflineSolve:
                     rhs[index] += vector
                     total += cost
                     kept[-1].append((factors, changes, end))
-            slow_step = np.linalg.solve(matrix, rhs)
+            slow_step = _inverse(matrix) @ rhs
             steps, turn = [], 0.0
             for state, trials in zip(self._rigs, kept, strict=True):
                 for motion, index, (factors, changes, end) in zip(state.motions, state.own, trials, strict=True):
@@ -210,13 +217,14 @@ class OfflineSolve:
             self.slow = self.slow + shrink * slow_step
         return total, turn
 
-    def _slow_prior(self) -> tuple[np.ndarray, np.ndarray]:
+    def slow_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """The slow states' prior at the current estimate, as normal equations."""
         size = len(self.slow)
         matrix, rhs = np.zeros((size, size)), np.zeros(size)
         for number, state in enumerate(self._rigs):
             slow = self.slow[state.index]
-            window = self._chunk(state, 0, 0)._replace(prior=SlowPrior(*(jnp.asarray(a) for a in state.states.prior)), slow=jnp.asarray(slow))
-            precision = np.array(state.solver.costs.slow_precision(window))
+            with jax.enable_x64(True):
+                precision = np.array(state.solver.slow_precision(state.states.prior, slow))
             if number:
                 # The body's prior counts once.
                 body = state.solver.layout.offsets.stop
@@ -311,18 +319,24 @@ class OfflineSolve:
 
         `covariance` is set before the first comes out.
         """
+        kept = self.know_slow()
         with jax.enable_x64(True):
-            matrix, _ = self._slow_prior()
+            for r, state in enumerate(self._rigs):
+                for number, (index, (factors, changes, end, _)) in enumerate(zip(state.own, kept[r], strict=True)):
+                    slow = self.covariance[np.ix_(index, index)]
+                    yield r, number, self._readout(state, number, factors, changes, end, slow)
+
+    def know_slow(self) -> list[list[tuple]]:
+        """Set `covariance`, that of the slow states at the current estimate. Returned: what `uncertainty` needs of each trial."""
+        with jax.enable_x64(True):
+            matrix, _ = self.slow_prior()
             kept = []
             for state in self._rigs:
                 kept.append(list(self._eliminated(state, 1.0)))
                 for index, (*_, (corner, _, _)) in zip(state.own, kept[-1], strict=True):
                     matrix[np.ix_(index, index)] += corner
-            self.covariance = np.linalg.inv(matrix)
-            for r, state in enumerate(self._rigs):
-                for number, (index, (factors, changes, end, _)) in enumerate(zip(state.own, kept[r], strict=True)):
-                    slow = self.covariance[np.ix_(index, index)]
-                    yield r, number, self._readout(state, number, factors, changes, end, slow)
+        self.covariance = _inverse(matrix)
+        return kept
 
     def _readout(self, state: _RigState, number: int, factors: list[ChunkFactor], changes: list[np.ndarray | None], end: tuple, slow: np.ndarray) -> Readout:
         motion, (root, border, _) = state.motions[number], end
@@ -345,9 +359,44 @@ class OfflineSolve:
         index = self._rigs[rig].index
         return self.slow[index], self.covariance[np.ix_(index, index)]
 
+    def slow_index(self, rig: int, trial: int) -> np.ndarray:
+        """(M,) where a trial's slow states are among all."""
+        return self._rigs[rig].own[trial]
+
+    def costs_of(self, rig: int) -> WindowCosts:
+        """A rig's costs."""
+        return self._rigs[rig].solver.costs
+
+    def arrays_of(self, rig: int) -> CameraArrays:
+        """A rig's cameras as loaded."""
+        return self._rigs[rig].arrays
+
+    @property
+    def motions(self) -> list[list[SplineMotion]]:
+        """Each trial's motion, by rig."""
+        return [state.motions for state in self._rigs]
+
+    def lens_sigmas(self) -> float:
+        """The largest lens correction in its standard deviations, after `uncertainty`."""
+        index = np.concatenate([state.index[state.states.layout.lenses] for state in self._rigs])
+        return float(np.max(np.abs(self.slow[index]) / np.sqrt(np.diag(self.covariance)[index]), initial=0.0))
+
+    def refined(self, rig: int) -> list[Camera]:
+        """A rig's cameras with their corrections."""
+        slow, layout, cameras = self.slow[self._rigs[rig].index], self._rigs[rig].states.layout, self.rigs[rig].cameras
+        turned = corrected(cameras, slow[layout.cameras])
+        return corrected_lenses(turned, slow[layout.lenses]) if layout.n_lens else turned
+
     def states_of(self, rig: int) -> SlowStates:
         """Prior of a rig's slow states."""
         return self._rigs[rig].states
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of a positive definite matrix whose diagonal spans many orders of magnitude: states that are held beside a floor that is hardly known."""
+    scale = 1 / np.sqrt(np.diag(matrix))
+    inverse = np.linalg.inv(matrix * scale[:, None] * scale)
+    return 0.5 * (inverse + inverse.T) * scale[:, None] * scale
 
 
 def _last_factor(head: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -366,7 +415,16 @@ def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
         options = replace(options, spacing_s=1 / rig.frame_rate_hz)
     longest = max(_most_frames(trial, options.spacing_s) for trial in rig.trials)
     usual = int(np.ceil(CHUNK_INTERVALS * options.spacing_s * rig.frame_rate_hz)) + 2
-    return replace(options, frames=max(longest, usual), knots=CHUNK_INTERVALS + ORDER, leaving_frames=1, refine_cameras=True)
+    lens = LENS_STATES[config.refine.intrinsics] if config.refine.cameras else 0
+    return replace(
+        options,
+        frames=max(longest, usual),
+        knots=CHUNK_INTERVALS + ORDER,
+        leaving_frames=1,
+        refine_cameras=True,
+        lens_states=lens,
+        has_distortion=options.has_distortion or lens > 1,
+    )
 
 
 def _most_frames(trial: Trial, spacing_s: float) -> int:

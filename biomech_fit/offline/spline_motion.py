@@ -68,6 +68,23 @@ class SplineMotion:
             points[-ORDER:, 3:6] = (turn * Rotation.from_rotvec(points[-ORDER:, 3:6])).as_rotvec()
         return points
 
+    def sites_s(self) -> np.ndarray:
+        """(Q + 2,) times since the first frame of the motion that `take` wants: where the control points lie, and one more at each end."""
+        return self.spacing_s * np.clip(np.arange(len(self.active) + 2) - 2.0, -2.0, np.floor(self.u[-1]) + 3.0)
+
+    def take(self, x: np.ndarray, turn: np.ndarray | None) -> None:
+        """Follow a motion that is given at `sites_s`: coordinates (Q + 2, N), and with a free root its orientations (Q + 2, 3, 3).
+
+        A cubic quasi-interpolant, c = (-f_before + 8 f - f_behind) / 6, exact for cubics (de Boor & Fix 1973); each control point in its own chart.
+        """
+        triples = np.stack([x[:-2], x[1:-1], x[2:]])
+        if turn is not None:
+            inverse = np.swapaxes(self.reference[self._chart()], 1, 2)
+            own = [Rotation.from_matrix(inverse @ t).as_rotvec() for t in (turn[:-2], turn[1:-1], turn[2:])]
+            triples[:, :, 3:6] = own
+        self.control = (8 * triples[1] - triples[0] - triples[2]) / 6
+        self.last_step = np.zeros_like(self.control)
+
     def move(self, step: np.ndarray) -> None:
         """A Gauss-Newton step (Q, N), each control point's in the chart it is kept in. Steps that turn back on themselves are halved, as in the window."""
         step = np.where(self.last_step * step < 0, 0.5 * step, step)

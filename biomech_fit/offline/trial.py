@@ -43,6 +43,12 @@ class Trial:
         """(T,) since the first frame."""
         return (self.stamp_ns - self.stamp_ns[0]) * 1e-9
 
+    @property
+    def is_seen(self) -> np.ndarray:
+        """(T,) whether anything was seen of the person."""
+        seen = self.confidence.any((1, 2))
+        return seen if self.points is None else seen | (np.asarray(self.points.information) > 0).any(1)
+
     def without(self, left_out: np.ndarray) -> Trial:
         """The same without some detections (T, C, K)."""
         return replace(self, confidence=np.where(left_out, 0.0, self.confidence))

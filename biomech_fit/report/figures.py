@@ -13,13 +13,23 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.gait_summary import PARAMETERS, SummarySettings, summarise_steps
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import EventType, GaitEvent, Status
-from biomech_fit.report.result import TrackResult
+from biomech_fit.report.result import Comparison, TrackResult
 
 
 def gc_share(errors_px: np.ndarray, limit_px: float) -> float:
     """GC_x: share of the counted keypoints whose error is under x px (Cotton 2024, arXiv 2402.17192); NaN without any. NaN errors are not counted."""
     counted = errors_px[np.isfinite(errors_px)]
     return float(np.mean(counted < limit_px)) if counted.size else math.nan
+
+
+GC_LIMITS_PX = np.linspace(0, 50, 201)
+"""x of the GC_x curves."""
+
+
+def gc_curve(errors_px: np.ndarray, limits_px: np.ndarray) -> np.ndarray:
+    """GC_x at all `limits_px` (any shape); NaN without any counted keypoint."""
+    counted = np.sort(errors_px[np.isfinite(errors_px)])
+    return np.searchsorted(counted, limits_px, side="left") / counted.size if counted.size else np.full(np.shape(limits_px), np.nan)
 
 
 def reprojection_figures(before_px: np.ndarray, after_px: np.ndarray) -> dict[str, float]:
@@ -50,11 +60,17 @@ def camera_centre(camera: Camera) -> np.ndarray:
 
 
 def camera_correction(loaded: Camera, refined: Camera) -> dict[str, float]:
-    """How far refinement turned a camera (degrees) and moved its centre (mm)."""
-    return {
+    """How far refinement turned a camera (degrees) and moved its centre (mm), and where its lens was corrected, by how much."""
+    correction = {
         "rotation_deg": rotation_angle_deg(refined.rotation, loaded.rotation),
         "translation_mm": 1e3 * float(np.linalg.norm(camera_centre(refined) - camera_centre(loaded))),
     }
+    if not np.array_equal(refined.matrix, loaded.matrix):
+        correction["focal_percent"] = 100 * float(refined.matrix[0, 0] / loaded.matrix[0, 0] - 1)
+    terms = [np.r_[camera.distortion, np.zeros(2)][:2] for camera in (loaded, refined)]
+    if not np.array_equal(*terms):
+        correction |= dict(zip(("k1", "k2"), (terms[1] - terms[0]).tolist(), strict=True))
+    return correction
 
 
 def summarise(result: TrackResult) -> dict[str, Any]:
@@ -65,6 +81,8 @@ def summarise(result: TrackResult) -> dict[str, Any]:
     duration = frames / result.frame_rate_hz if result.frame_rate_hz else math.nan
     reprojection: dict[str, Any] = reprojection_figures(before, after)
     reprojection["per_camera"] = {c.name: reprojection_figures(before[:, i], after[:, i]) for i, c in enumerate(result.cameras_loaded)}
+    seen = np.flatnonzero(np.isfinite(after).any((0, 1)))
+    reprojection["per_keypoint"] = {result.keypoint_names[k]: reprojection_figures(before[:, :, k], after[:, :, k]) for k in seen}
     correction: dict[str, dict[str, float]] = {}
     for i, (loaded, refined) in enumerate(zip(result.cameras_loaded, result.cameras_refined, strict=True)):
         correction[loaded.name] = camera_correction(loaded, refined)
@@ -87,6 +105,7 @@ def summarise(result: TrackResult) -> dict[str, Any]:
         "latency_ms": {f"p{q}": 1e3 * _quantile(latency, q) for q in (50, 95, 99)},
         "status": status_counts(result.causal.status),
         "reprojection_px": reprojection,
+        **({} if result.comparison is None else {"comparison": compared(result.comparison)}),
         "camera_correction": correction,
         "segment_lengths_m": {k: float(v) for k, v in result.segment_lengths_m.items()},
         "events": event_counts(result.smoothed.events) | ({} if result.offline else {"causal": event_counts(result.causal.events)}),
@@ -96,6 +115,17 @@ def summarise(result: TrackResult) -> dict[str, Any]:
         "version": result.version,
     }
     return {**summary, **result.extra}
+
+
+def compared(comparison: Comparison) -> dict[str, Any]:
+    """Median, 95th percentile, GC_5 and GC_10 (px) of each method, on what all have seen and on what none has."""
+    return {
+        kind: {
+            label: {"median": _quantile(e, 50), "p95": _quantile(e, 95), "gc5": gc_share(e, 5.0), "gc10": gc_share(e, 10.0), "count": int(np.isfinite(e).sum())}
+            for label, e in methods.items()
+        }
+        for kind, methods in (("seen", comparison.seen), ("held_out", comparison.held_out))
+    }
 
 
 def status_counts(status: np.ndarray) -> dict[str, int]:

@@ -6,7 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Any, Protocol
 
+import numpy as np
+
 from biomech_fit.report.figures import json_ready
+from biomech_fit.report.result import CONFIDENCE_THRESHOLD, Comparison, TrackResult
+
+FIT, STAGES = "end to end", "two stages"
 
 
 class Fitted(Protocol):
@@ -18,9 +23,34 @@ class Fitted(Protocol):
     notices: list[str]
 
 
+class TwoStages(Protocol):
+    """What two stages make of the same detections (`offline.two_stage.TwoStage`): errors (T, C, K) px."""
+
+    loaded: np.ndarray
+    refined: np.ndarray
+    held_out: np.ndarray | None
+    fit_held_out: np.ndarray | None
+
+
+def comparison_of(result: TrackResult, stages: TwoStages | None) -> Comparison | None:
+    """The fit beside the two stages, over the detections that count."""
+    if stages is None:
+        return None
+    counted = result.observed_confidence >= CONFIDENCE_THRESHOLD
+
+    def sure(errors: np.ndarray) -> np.ndarray:
+        return np.where(counted, errors, np.nan)
+
+    seen = {FIT: result.errors_px(), STAGES: sure(stages.refined), f"{STAGES}, loaded cameras": sure(stages.loaded)}
+    if stages.held_out is None or stages.fit_held_out is None:
+        return Comparison(seen, {})
+    return Comparison(seen, {FIT: sure(stages.fit_held_out), STAGES: sure(stages.held_out)})
+
+
 def fit_figures(person: Fitted) -> dict[str, Any]:
     """Whether the cameras' corrections were accepted and on what grounds, and the wall time of the parts."""
-    held_out = None if person.held_out is None else {**asdict(person.held_out), "accepted": person.held_out.accepted}
+    judged = person.held_out
+    held_out = None if judged is None else {**asdict(judged), "accepted": judged.accepted, "lenses_accepted": judged.lenses_accepted}
     return {"held_out": held_out, "seconds": dict(person.seconds), "trials": len(person.trials)}
 
 

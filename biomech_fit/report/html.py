@@ -89,16 +89,18 @@ def tile_row(tiles: list[tuple[str, str]]) -> str:
 
 
 def _camera_table(summary: dict[str, Any]) -> str:
-    rows = []
-    for name, correction in summary["camera_correction"].items():
+    rows, corrections = [], summary["camera_correction"]
+    optional = [("time_offset_ms", "clock offset (ms)", 1), ("focal_percent", "focal length (%)", 2)]
+    optional = [column for column in optional if any(column[0] in correction for correction in corrections.values())]
+    for name, correction in corrections.items():
         r = summary["reprojection_px"]["per_camera"][name]
-        offset = [number(correction["time_offset_ms"], 1)] if "time_offset_ms" in correction else []
+        more = [number(correction.get(key, 0.0), digits) for key, _, digits in optional]
         rows.append(
-            [name, number(correction["rotation_deg"], 2), number(correction["translation_mm"], 1), *offset, number(r["median_before"], 1),
+            [name, number(correction["rotation_deg"], 2), number(correction["translation_mm"], 1), *more, number(r["median_before"], 1),
              number(r["median"], 1), number(r["gc5"], 2), number(r["gc10_before"], 2), number(r["gc10"], 2), str(r["count"])]
         )  # fmt: skip
-    timed = ["clock offset (ms)"] if rows and len(rows[0]) == 10 else []
-    head = ["camera", "turned by (°)", "moved by (mm)", *timed, "median before (px)", "median (px)", "GC₅", "GC₁₀ before", "GC₁₀", "keypoints counted"]
+    titles = [title for _, title, _ in optional]
+    head = ["camera", "turned by (°)", "moved by (mm)", *titles, "median before (px)", "median (px)", "GC₅", "GC₁₀ before", "GC₁₀", "keypoints counted"]
     return table(head, rows)
 
 

@@ -18,10 +18,11 @@ from biomech_fit.formats.mot import write_mot
 from biomech_fit.formats.subject import write_subject
 from biomech_fit.formats.trc import write_trc
 from biomech_fit.formats.world_up import fallen_camera
-from biomech_fit.report import html, pictures, pictures_cameras, pictures_gait, pictures_pelvis
-from biomech_fit.report.figures import json_ready, summarise
+from biomech_fit.report import html, pictures, pictures_cameras, pictures_gait, pictures_gc, pictures_pelvis
+from biomech_fit.report.figures import gc_curve, json_ready, summarise
 from biomech_fit.report.gait_view import GaitView, view_of
 from biomech_fit.report.pictures_cycles import gait_cycles
+from biomech_fit.report.pictures_strip import strip
 from biomech_fit.report.result import TrackResult, Trajectory
 from biomech_fit.report.style import styled
 
@@ -51,6 +52,8 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
         write_calibration(out / "calibration.toml", [fallen_camera(c, result.world_up) for c in result.cameras_refined], like)
     if result.subject_model is not None:
         write_subject(out / "subject.yaml", result.subject_model)
+    if np.isfinite(result.errors_px()).any():
+        write_text(out / "gc_curves.csv", gc_csv(result))
     summary = summarise(result)
     if report:
         drawn = _draw(result)
@@ -119,6 +122,18 @@ def steps_csv(steps: list[StepParameters], zero_ns: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def gc_csv(result: TrackResult) -> str:
+    """gc_curves.csv: GC_x at x = 0, 1, ... 50 px of all, of each camera and of each keypoint, before and after the cameras' refinement."""
+    x, errors = np.arange(51), (result.errors_px(before=True), result.errors_px())
+    columns = {"x_px": x.astype(float)}
+    groups = {"all": np.s_[:], **{c.name: np.s_[:, i] for i, c in enumerate(result.cameras_loaded)}}
+    groups |= {name: np.s_[:, :, k] for k, name in enumerate(result.keypoint_names) if np.isfinite(errors[1][:, :, k]).any()}
+    for name, part in groups.items():
+        columns |= {f"{name}{suffix}": gc_curve(e[part], x) for suffix, e in zip(("_before", ""), errors, strict=True)}
+    rows = np.stack(list(columns.values()), 1)
+    return "\n".join([",".join(columns), *(",".join(f"{v:.4g}" if np.isfinite(v) else "" for v in row) for row in rows)]) + "\n"
+
+
 def _number(value: float) -> str:
     """Counts as they are, others to five digits behind the point; empty where not known."""
     if isinstance(value, int):
@@ -141,9 +156,12 @@ _GAIT_PICTURES: tuple[tuple[str, str, Callable[[GaitView], Figure | None]], ...]
     ("gait_events", "Heights of heel and toe; initial contacts on the heel, final contacts on the toe.", pictures_gait.gait_events),
 )
 _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], ...] = (
+    ("Skeleton over time", "strip", "The fitted body from its right side at moments of equal distance in time. Red: right, blue: left.", strip),
     ("Joint angles", "joint_angles", "Thick: smoothed, with its 95 % band; thin: causal. Blue: left, red: right.", pictures.joint_angles),
     ("Pelvis", "pelvis", "Position and orientation; below each, causal minus smoothed between the 95 % bands of both.", pictures_pelvis.pelvis),
-    ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_cameras.gc_curves),
+    ("Reprojection", "gc_curves", "GC_x: share of the keypoints with confidence ≥ 0.5 that lie under x px from the fitted body.", pictures_gc.gc_curves),
+    ("Reprojection", "comparison", "The end-to-end fit, and robust triangulation followed by inverse kinematics of the same body.", pictures_gc.comparison),
+    ("Reprojection", "gc_keypoints", "GC_x of each keypoint over all cameras.", pictures_gc.gc_keypoints),
     (html.CAMERA_SECTION, "scene", "The body's way through the cameras. Grey: cameras as loaded, coloured: refined.", pictures_cameras.scene),
     ("Run", "status", "Status of every frame, cameras that see the person, and the median reprojection error.", pictures.status_timeline),
     ("Run", "latency", "Time from a frame set's closing to its result.", pictures.latency),

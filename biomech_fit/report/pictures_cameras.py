@@ -1,4 +1,4 @@
-"""Pictures in space: reprojected skeletons, GC_x curves, and the 3D view of body and cameras."""
+"""Pictures in space: reprojected skeletons, and the 3D view of body and cameras."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from biomech_fit.core.camera import Camera
-from biomech_fit.report.figures import camera_centre, gc_share
+from biomech_fit.report.figures import camera_centre
 from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult
-from biomech_fit.report.style import AFTER, BEFORE, CAMERA_COLOURS, MIDDLE, lighter, new_figure, side_colour
+from biomech_fit.report.style import BEFORE, CAMERA_COLOURS, MIDDLE, lighter, new_figure, side_colour
 
 CAMERAS_PER_FIGURE = 4
 _MOMENTS = (0.2, 0.5, 0.8)
@@ -93,43 +93,6 @@ def _overlay(axis, result: TrackResult, camera: int, frame: int) -> None:
     nothing = ", no keypoints" if not sure.any() else ", no fitted body"
     text = f", median {np.nanmedian(error):.1f} px" if np.isfinite(error).any() else nothing
     axis.set_title(f"{model.name}, {result.time_s[frame]:.2f} s{text}")
-
-
-def gc_curves(result: TrackResult) -> Figure | None:
-    """GC_x, the share of the detected keypoints within x px of the fitted body, before and after camera refinement: all cameras, and each."""
-    before, after = result.errors_px(before=True), result.errors_px()
-    if not np.isfinite(after).any():
-        return None
-    finite = np.concatenate([before[np.isfinite(before)], after[np.isfinite(after)]])
-    top = float(np.clip(np.percentile(finite, 95), 12, 60))
-    x = np.linspace(0, top, 121)
-    figure = new_figure(11, 4.0)
-    left, right = figure.subplots(1, 2, sharey=True)
-    for errors, colour, label, line in ((before, BEFORE, "loaded calibration", "--"), (after, AFTER, "refined cameras", "-")):
-        # Dashed and on top: where both are alike, both are to be seen.
-        shares = {limit: gc_share(errors, limit) for limit in (5.0, 10.0)}
-        label += ":" + ",".join(f" GC$_{{{limit:.0f}}}$ {share:.2f}" for limit, share in shares.items())
-        left.plot(x, _curve(errors, x), color=colour, lw=2.2, label=label, ls=line, zorder=3 if line == "--" else 2)
-        left.plot(list(shares), list(shares.values()), "o", color=colour, ms=5, zorder=4)
-    left.set_title("all cameras")
-    left.legend(loc="lower right")
-    for c, camera in enumerate(result.cameras_loaded):
-        colour = CAMERA_COLOURS[c % len(CAMERA_COLOURS)]
-        right.plot(x, _curve(before[:, c], x), color=colour, lw=1.0, ls="--", alpha=0.7)
-        right.plot(x, _curve(after[:, c], x), color=colour, lw=1.7, label=camera.name)
-    right.set_title("each camera (dashed: loaded calibration)")
-    right.legend(loc="lower right", ncols=1 + (len(result.cameras_loaded) > 6))
-    for axis in (left, right):
-        axis.set_xlabel("x (px)")
-        axis.set_xlim(0, top)
-        axis.set_ylim(0, 1.02)
-    left.set_ylabel("GC$_x$: share of keypoints under x px")
-    return figure
-
-
-def _curve(errors: np.ndarray, x: np.ndarray) -> np.ndarray:
-    counted = np.sort(errors[np.isfinite(errors)])
-    return np.searchsorted(counted, x, side="left") / max(counted.size, 1)
 
 
 def scene(result: TrackResult) -> Figure | None:

@@ -41,6 +41,16 @@ class Trajectory:
     steps: list[StepParameters] = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several methods on the same detections: distances (T, C, K) px by the method's name, the run's own first; NaN = not counted."""
+
+    seen: dict[str, np.ndarray]
+    """Detections that every method has used."""
+    held_out: dict[str, np.ndarray]
+    """Detections that none has."""
+
+
 @dataclass(eq=False)
 class TrackResult:
     """A whole run over T frames, C cameras, K keypoints. Frames are in increasing order of their stamps."""
@@ -97,6 +107,8 @@ class TrackResult:
     """Which steps count in the means."""
     offline: bool = False
     """The smoothed trajectory is that of an offline fit, which has no causal one: both are the same, and one set of files is written."""
+    comparison: Comparison | None = None
+    """The fit beside other methods; None = not asked for."""
     extra: dict[str, object] = field(default_factory=dict)
     """More named entries for summary.json (plain JSON values)."""
 

@@ -22,6 +22,22 @@ def corrected(cameras: Sequence[Camera], states: np.ndarray) -> list[Camera]:
     return out
 
 
+def corrected_lenses(cameras: Sequence[Camera], states: np.ndarray) -> list[Camera]:
+    """The cameras with lens corrections `states` (L C,), see `core.residuals.LENS_STATES`."""
+    out = []
+    for camera, (focal, *distortion) in zip(cameras, states.reshape(len(cameras), -1), strict=True):
+        matrix = np.array(camera.matrix, float)
+        matrix[[0, 1], [0, 1]] *= np.exp(focal)
+        camera = replace(camera, matrix=matrix)
+        if distortion:
+            terms = np.zeros(max(len(camera.distortion), 4))
+            terms[: len(camera.distortion)] = camera.distortion
+            terms[:2] += distortion
+            camera = replace(camera, distortion=terms, distortion_model="plumb_bob" if camera.distortion_model == "none" else camera.distortion_model)
+        out.append(camera)
+    return out
+
+
 def camera_uncertainty(
     refined: Sequence[Camera], mean: np.ndarray, covariance: np.ndarray, refine: RefineConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ FLOOR_HEIGHT_STD_M, FLOOR_SLOPE_STD = 3.0, 0.01
 SUBJECT_SCALE_STD, SUBJECT_OFFSET_STD_M = 1e-3, 0.006
 """A known body is not known better than this: where a detector aims changes a little with posture and clothes, which one trial cannot tell."""
 _PINNED = 1e8
-"""Prior information that holds a state where it is."""
+"""Prior information that holds a state where it is: much more than a window's frames have, and what float32 can bear."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +45,11 @@ class SlowStates:
         layout: where the states are in their vector.
         cameras: as loaded.
         config: settings.
+        hold: information that holds a state where it is.
     """
 
-    def __init__(self, body: BodyModel, layout: SlowLayout, cameras: Sequence[Camera], config: FitConfig):
-        self.body, self.layout, self.config = body, layout, config
+    def __init__(self, body: BodyModel, layout: SlowLayout, cameras: Sequence[Camera], config: FitConfig, hold: float = _PINNED):
+        self.body, self.layout, self.config, self._hold = body, layout, config, hold
         self._loaded = list(cameras)
         self.spread = 1.0
         self.placement: Placement | None = None
@@ -67,14 +68,15 @@ class SlowStates:
     def _static_prior(self) -> SlowPrior:
         layout, refine, priors = self.layout, self.config.refine, self.config.priors
         mean, precision = np.zeros(layout.size), np.zeros((layout.size, layout.size))
-        scales = self.body.scale_precision / priors.scale_std_factor**2 if refine.scales else _PINNED * np.eye(layout.n_scales)
+        scales = self.body.scale_precision / priors.scale_std_factor**2 if refine.scales else self._hold * np.eye(layout.n_scales)
         precision[layout.scales, layout.scales] = scales
         model_default = np.median(self.body.keypoint_offset_std) if len(self.body.keypoint_offset_std) else 1.0
         offset_std = self.body.keypoint_offset_std * (priors.keypoint_offset_std_m / model_default)
-        offsets = np.repeat(1 / offset_std**2, 3) if refine.offsets else np.full(3 * layout.n_keypoints, _PINNED)
+        offsets = np.repeat(1 / offset_std**2, 3) if refine.offsets else np.full(3 * layout.n_keypoints, self._hold)
         precision[layout.offsets, layout.offsets] = np.diag(offsets)
         if layout.n_cameras:
             mean[layout.cameras], precision[layout.cameras, layout.cameras] = self._camera_prior()
+        precision[layout.lenses, layout.lenses] = self._lens_prior()
         if layout.has_floor:
             precision[layout.floor, layout.floor] = np.diag([FLOOR_HEIGHT_STD_M**-2, FLOOR_SLOPE_STD**-2, FLOOR_SLOPE_STD**-2])
         return SlowPrior(mean, precision)
@@ -83,8 +85,8 @@ class SlowStates:
         """(7,) of one camera's states, without the gauge."""
         refine = self.config.refine
         turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
-        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] / spread if refine.cameras else np.full(6, _PINNED)
-        return np.r_[one, clock**-2 if refine.clock else _PINNED]
+        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] / spread if refine.cameras else np.full(6, self._hold)
+        return np.r_[one, clock**-2 if refine.clock else self._hold]
 
     def _camera_prior(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean (7 C,) and information of the cameras' states: each one is near where it was loaded, or found again, and the rig as a whole where it was."""
@@ -97,9 +99,17 @@ class SlowStates:
         information = np.diag(each.ravel()) + gauge
         return np.linalg.solve(information, gauge @ self._gauge_at), information
 
+    def _lens_prior(self) -> np.ndarray:
+        """Information of the lens states: zero within what a calibration may be off by."""
+        refine, layout = self.config.refine, self.layout
+        free = refine.cameras and refine.intrinsics != "none"
+        std = np.array([refine.focal_std, refine.distortion_std, refine.distortion_std])[: layout.n_lens]
+        return np.diag(np.tile(std**-2 if free else np.full(layout.n_lens, self._hold), layout.n_cameras))
+
     def _renew_camera_prior(self) -> None:
-        part, mean, precision = self.layout.cameras, self.prior.mean.copy(), self.prior.precision.copy()
+        part, lenses, mean, precision = self.layout.cameras, self.layout.lenses, self.prior.mean.copy(), self.prior.precision.copy()
         mean[part], precision[part, part] = self._camera_prior()
+        precision[lenses, lenses] = self._lens_prior()
         self.prior = SlowPrior(mean, precision)
 
     def solver_prior(self) -> SlowPrior:
@@ -131,7 +141,7 @@ class SlowStates:
         for part, refined in ((layout.scales, refine.scales), (layout.offsets, refine.offsets)):
             if not refined:
                 precision[part, :size], precision[:size, part] = 0.0, 0.0
-                precision[part, part] = _PINNED * np.eye(part.stop - part.start)
+                precision[part, part] = self._hold * np.eye(part.stop - part.start)
         self.prior = SlowPrior(mean, precision)
         self.forget(cameras=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,15 +56,19 @@ def test_intervals_hold_the_truth(true_cameras: tuple, tmp_path: Path) -> None:
 
 
 def test_two_recordings_of_one_person(tmp_path: Path) -> None:
-    """One body, a folder each, and what concerns both beside them."""
-    for name, kind in (("standing", ("--path", "stand", "--standing", "2")), ("walking", ())):
-        assert main(["simulate", str(tmp_path / name), "--seconds", "2", "--seed", "3", *kind]) == 0
+    """One body and one rig, though one recording lacks a camera and is shorter; a folder each, and what concerns both beside them."""
+    for name, kind in (("standing", ("--path", "stand", "--standing", "2", "--seconds", "1.5")), ("walking", ("--seconds", "2"))):
+        assert main(["simulate", str(tmp_path / name), "--seed", "3", *kind]) == 0
+    shutil.rmtree(tmp_path / "standing" / "pose" / "cam03_json")
     out = tmp_path / "out"
     assert main(["fit", str(tmp_path / "standing"), str(tmp_path / "walking"), "-o", str(out), "--no-report", "--no-refine-cameras"]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary["trials"]) == {"standing", "walking"} and (out / "subject.yaml").is_file()
     bodies = [(out / name / "subject.yaml").read_text() for name in ("standing", "walking")]
     assert bodies[0] == bodies[1]
+    counts = {name: trial["reprojection_px"]["per_camera"]["cam03"]["count"] for name, trial in summary["trials"].items()}
+    assert counts["standing"] == 0 and counts["walking"] > 1000
+    assert summary["trials"]["standing"]["frames"] < summary["trials"]["walking"]["frames"]
     with np.load(out / "walking" / "estimates.npz") as estimates:
         assert np.isfinite(estimates["coordinates"]).all() and np.isfinite(estimates["coordinate_std"]).all()
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from biomech_fit.core.camera import Camera
-from biomech_fit.core.projection import camera_arrays, distort_and_jacobian, lens_flags, project, to_camera_frame
+from biomech_fit.core.projection import camera_arrays, distort_and_jacobian, intrinsic_jacobian, lens_flags, project, to_camera_frame
+from biomech_fit.stream.camera_estimate import corrected_lenses
 
 LENSES = {
     "none": ("none", []),
@@ -72,6 +73,25 @@ def test_jacobian_by_central_differences_in_float64(lens: str) -> None:
             h = step * jnp.eye(3)[axis]
             numeric = (value(p + h) - value(p - h)) / (2 * step)
             np.testing.assert_allclose(jacobian[..., axis], numeric, rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_intrinsic_jacobian_is_opencvs(lens: str) -> None:
+    """By the logarithm of the focal lengths, k1 and k2, against central differences of OpenCV's pixels."""
+    camera = make_camera(lens)
+    if not camera.distortion.size:
+        camera = replace(camera, distortion_model="plumb_bob", distortion=np.zeros(4))
+    world, step = points_in_view(camera, 60), 1e-5
+
+    def moved(state: np.ndarray) -> Camera:
+        return corrected_lenses([camera], state)[0]
+
+    with jax.enable_x64(True):
+        arrays = jax.tree.map(lambda a: a[0], camera_arrays([camera], jnp.float64))
+        p = to_camera_frame(arrays, jnp.asarray(world))
+        rows = intrinsic_jacobian(arrays, p, jnp.asarray(camera.project(world)), 3, has_fisheye=camera.is_fisheye)
+    for row, axis in zip(rows, step * np.eye(3), strict=True):
+        np.testing.assert_allclose(row, (moved(axis).project(world) - moved(-axis).project(world)) / (2 * step), rtol=1e-5, atol=1e-3)
 
 
 def test_mixed_rig_equals_each_camera_alone() -> None:

@@ -18,12 +18,17 @@ from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.trc import read_trc
 from biomech_fit.report.figures import camera_correction, gc_share, json_ready, reprojection_figures, rotation_angle_deg, summarise
 from biomech_fit.report.outputs import EVENT_COLUMNS, write_outputs
+from biomech_fit.report.pictures_strip import side_view
+from biomech_fit.report.result import Comparison
 from biomech_fit.report.style import side_of
 
 
 @pytest.fixture(scope="module")
 def run():
-    return report_example.example()[0]
+    result = report_example.example()[0]
+    ours = result.errors_px()
+    result.comparison = Comparison({"end to end": ours, "two stages": 1.5 * ours}, {"end to end": 1.1 * ours, "two stages": 2.0 * ours})
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +79,41 @@ def test_summary_has_the_promised_entries(run, folder):
     assert summary["status"] == {"OK": 285, "INITIALISING": 9, "PREDICTED": 6}
 
 
+def test_gc_curves_of_all_cameras_and_keypoints(run, folder):
+    """gc_curves.csv against the definition, counted anew; the summary compares methods on the same detections."""
+    rows = list(csv.DictReader((folder / "gc_curves.csv").open()))
+    assert [float(r["x_px"]) for r in rows] == list(range(51))
+    errors, before, knee = run.errors_px(), run.errors_px(before=True), run.keypoint_names.index("LKnee")
+    for name, own in (("all", errors), ("cam_02", errors[:, 1]), ("LKnee", errors[:, :, knee]), ("cam_02_before", before[:, 1])):
+        share = [np.sum(own[np.isfinite(own)] < x) / np.isfinite(own).sum() for x in range(51)]
+        np.testing.assert_allclose([float(r[name]) for r in rows], share, atol=1e-4)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["reprojection_px"]["per_keypoint"]["LKnee"]["gc10"] == pytest.approx(gc_share(errors[:, :, knee], 10.0))
+    compared = summary["comparison"]
+    assert compared["seen"]["two stages"]["median"] == pytest.approx(1.5 * summary["reprojection_px"]["median"])
+    assert compared["held_out"]["end to end"]["gc10"] > compared["held_out"]["two stages"]["gc10"]
+
+
+def test_strip_is_seen_from_the_right(run):
+    """Whatever way the figure walks, forward is to the right and heights are kept."""
+    names = run.joint_centre_names
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    points = run.smoothed.joint_centres[100]
+    views = [side_view(p, names) for p in (points, points @ turn.T + [3.0, -2.0, 0.0])]
+    np.testing.assert_allclose(views[0], views[1], atol=1e-9)
+    toe, heel = names.index("RBigToe"), names.index("RHeel")
+    assert views[0][toe, 0] > views[0][heel, 0] + 0.1
+    np.testing.assert_allclose(views[0][:, 1], points[:, 2])
+
+
+def test_a_corrected_lens_is_told(run):
+    camera = run.cameras_loaded[0]
+    matrix = camera.matrix @ np.diag([1.01, 1.01, 1.0])
+    correction = camera_correction(camera, replace(camera, matrix=matrix, distortion_model="plumb_bob", distortion=np.array([0.02, -0.01, 0, 0])))
+    assert correction["focal_percent"] == pytest.approx(1.0) and (correction["k1"], correction["k2"]) == pytest.approx((0.02, -0.01))
+    assert set(camera_correction(camera, camera)) == {"rotation_deg", "translation_mm"}
+
+
 def test_motion_files_read_back(run, folder):
     for place, trajectory in ((folder, run.causal), (folder / "smoothed", run.smoothed)):
         there = np.isfinite(trajectory.position).all(1)
@@ -107,18 +147,19 @@ def test_tables_and_calibration(run, folder):
 
 def test_report_stands_alone(folder):
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 10
+    assert page.count("data:image/png;base64,") == 13
     text = re.sub(r'base64,[^"]+', "", page)  # by chance a picture can spell anything
     assert "http" not in text.replace("http-equiv", "") and "<script" not in page and 'src="data:' in page
-    for word in ("Joint angles", "gait cycle", "GC", "turned by", "thigh", "latency p50", "cadence", "This is a made-up run."):
+    for word in ("Skeleton over time", "Joint angles", "gait cycle", "GC", "turned by", "thigh", "latency p50", "cadence", "This is a made-up run."):
         assert word in page
     names = {p.name for p in (folder / "pictures").iterdir()}
-    pictures = "joint_angles pelvis gait_cycles footprints gait_events gc_curves reprojection_1 scene status latency".split()
+    pictures = "strip joint_angles pelvis gait_cycles footprints gait_events gc_curves comparison gc_keypoints reprojection_1 scene status latency".split()
     assert names == {f"{n}.png" for n in pictures}
     for path in (folder / "pictures").iterdir():
         head = path.read_bytes()[:24]
         width, height = struct.unpack(">II", head[16:24])
-        assert head.startswith(b"\x89PNG") and width > 500 and height > (200 if path.stem == "footprints" else 300)  # a straight walk is a narrow strip
+        low = path.stem in ("footprints", "strip")  # a straight walk, and figures side by side
+        assert head.startswith(b"\x89PNG") and width > 500 and height > (200 if low else 300)
 
 
 def test_nothing_tracked_still_gives_a_report(run, tmp_path):
