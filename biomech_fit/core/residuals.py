@@ -35,6 +35,8 @@ class PointInformation(NamedTuple):
     """(T, K, 3, 3) 1/m^2."""
     vector: Array
     """(T, K, 3) 1/m: J^T W r with r = observed - predicted."""
+    change: Array | None = None
+    """(T, K, 3, 3) 1/m^2 about how far the point has moved since the frame before; None = only places are observed."""
 
 
 class CameraInformation(NamedTuple):
@@ -61,6 +63,9 @@ class Observations(NamedTuple):
     """(T,) how many independent frames each stands for: less than 1 where errors are correlated in time. The robust kernel does not feel it."""
     points: PointObservations | None = None
     """3D points; None = the solver takes none."""
+    change: Array | None = None
+    """(T,) information of the change of an error since the frame before, as a multiple of the error's own: errors that are correlated in time are known to
+    change little, however large they are. 0 = nothing is known of the change; None = of no change at all."""
 
 
 def make_lens(has_distortion: bool, has_fisheye: bool) -> Lens:
@@ -122,6 +127,10 @@ def reprojection(
 
     A camera that stamps t and exposes at t + clock sees the point at points + velocity (delay + clock).
     Returns the points' and the cameras' information, the error in pixels (T, C, K) (NaN-free; meaningless at weight 0) and the robust cost.
+
+    An error r that is a first-order autoregressive process of correlation rho has, with information w = 1 / sigma^2 of a single frame,
+    -2 log p = sum_t (r_t - rho r_t-1)^2 w / (1 - rho^2) = sum_t share w r_t^2 + change w (r_t - r_t-1)^2, share = (1 - rho) / (1 + rho),
+    change = rho / (1 - rho^2). The gradient is exact; of the second term's information only that on the points' movement is kept.
     """
     # Components first, keypoints last: loops then run over whole vectors, and products with the body's Jacobian need no transposition.
     shift = (observed.delay + clock)[:, :, None]
@@ -136,7 +145,8 @@ def reprojection(
     information = observed.information * visible
     share = observed.share[:, None, None]
     cost, weight = kernel(squared * information, scale)
-    weight = weight * information * share
+    single = weight * information
+    weight = single * share
     rows = [[by_camera_point[..., i, :][..., a] for a in range(3)] for i in range(2)]
     by_point = [[sum(row[b] * turn[..., b, a] for b in range(3)) for a in range(3)] for row in rows]
     # Rotation about the camera's centre moves the point by w x p_cam; moving the centre moves it the other way; the clock moves it along its velocity.
@@ -151,14 +161,21 @@ def reprojection(
     point_rows = jnp.stack([by_point[i][a] for a in range(3) for i in range(2)], 2).reshape(frames, count, 3, 2, k)
     weighted = point_rows * weight[:, :, None, None]
     errors = jnp.stack(error, 2)
+    pull, change = errors * weight[:, :, None], None
     matrix = jnp.sum(weighted[:, :, :, None] * point_rows[:, :, None], (1, 4))
-    vector = jnp.sum(weighted * errors[:, :, None], (1, 3))
+    if observed.change is not None:
+        both = observed.change[1:, None, None] * jnp.sqrt(single[1:] * single[:-1])
+        apart = (errors[1:] - errors[:-1]) * both[:, :, None]
+        pull = pull.at[1:].add(apart).at[:-1].add(-apart)
+        moved = jnp.sum((point_rows[1:] * both[:, :, None, None])[:, :, :, None] * point_rows[1:, :, None], (1, 4))
+        change = jnp.moveaxis(jnp.pad(moved, ((1, 0), (0, 0), (0, 0), (0, 0))), -1, 1)
+    vector = jnp.sum(point_rows * pull[:, :, None], (1, 3))
     coupling = sum(by_state[:, :, :, None, i] * weighted[:, :, None, :, i] for i in range(2))
     flat = by_state.reshape(frames, count, len(states), 2 * k)
     state_weighted = (by_state * weight[:, :, None, None]).reshape(frames, count, len(states), 2 * k)
     camera_matrix = state_weighted @ jnp.swapaxes(flat, -1, -2)
-    camera_vector = jnp.squeeze(state_weighted @ errors.reshape(frames, count, 2 * k, 1), -1)
-    point = PointInformation(jnp.moveaxis(matrix, -1, 1), jnp.swapaxes(vector, 1, 2))
+    camera_vector = jnp.squeeze(flat @ pull.reshape(frames, count, 2 * k, 1), -1)
+    point = PointInformation(jnp.moveaxis(matrix, -1, 1), jnp.swapaxes(vector, 1, 2), change)
     camera = CameraInformation(jnp.swapaxes(coupling, -1, -2), camera_matrix, camera_vector)
     return point, camera, jnp.sqrt(squared), jnp.sum(cost * share)
 

@@ -90,6 +90,8 @@ class Linearisation(NamedTuple):
     """(T, N, N) in the poses' derivative by u."""
     rate_rhs: Array | None = None
     """(T, N)"""
+    change: Array | None = None
+    """(T, N, N) in the poses' change since the frame before."""
 
 
 class WindowCosts:
@@ -197,7 +199,10 @@ class WindowCosts:
             corner = corner.at[layout.floor, layout.floor].set(total[s:, s:])
             slow_rhs = feet.joint_rhs.sum(0)[n:]
             corner_rhs = [corner_rhs[0] + slow_rhs[:s], *corner_rhs[1:], slow_rhs[s:]]
-        return Linearisation(cost, pose, tuple(cross), corner, rhs, jnp.concatenate(corner_rhs), rate, rate_rhs)
+        change = None
+        if point.change is not None:
+            change = jnp.swapaxes(flat, 1, 2) @ _apply(jnp.moveaxis(point.change, 1, -1), by_pose).reshape(frames, k3, n)
+        return Linearisation(cost, pose, tuple(cross), corner, rhs, jnp.concatenate(corner_rhs), rate, rate_rhs, change)
 
     def system(self, window: Window, lin: Linearisation, damping: Array) -> ArrowSystem:
         """Observations, motion, ranges, pose prior, slow prior and head as one linear system for the step."""
@@ -228,6 +233,11 @@ class WindowCosts:
         rhs, matrices, carried = value.T @ lin.rhs, lin.diagonal, value
         if lin.rate is not None:
             rhs, matrices, carried = rhs + slope.T @ lin.rate_rhs, jnp.concatenate([matrices, lin.rate]), jnp.concatenate([value, slope])
+        if lin.change is not None:
+            # By the speed half-way, which four control points carry; the difference of two frames may need five.
+            step = jnp.diff(window.u, prepend=window.u[:1])
+            _, half_way = spline.basis(window.u - 0.5 * step, knots)
+            matrices, carried = jnp.concatenate([matrices, lin.change]), jnp.concatenate([carried, step[:, None] * half_way])
         flat = matrices.reshape(-1, n * n)
         diagonal = ((carried * carried).T @ flat).reshape(knots, n, n)
         band = []

@@ -4,6 +4,10 @@ A hierarchical Gaussian model. Person i's scales and keypoint offsets theta_i ar
 what the data alone say of theta_i, a Gaussian likelihood of information Lambda_i and vector h_i. mu and Sigma are found by expectation maximisation (Dempster,
 Laird & Rubin 1977), Sigma with an inverse Wishart prior about the model's own spread, mu with a Gaussian one about the model. The next person's prior is
 N(mu, Sigma + cov(mu)).
+
+What is wrong with the fit (priors of pose and motion, feet that roll where they are taken to rest) leans alike in everybody, and many people do not average it
+away. So all fits are taken to have an error in common, as large as one person's own uncertainty: theta_i is seen displaced by b ~ N(0, B), B the mean person's
+posterior covariance. A direction of the body that one person's data leave open is then left to the model, however many people are asked.
 """
 
 from __future__ import annotations
@@ -55,22 +59,29 @@ def learn_base(people: Sequence[Evidence], model: Spread, scales: int) -> tuple[
     different keypoints are independent between people, and each keypoint's spread is the same along its three axes.
     """
     n, prior = len(people), np.linalg.inv(model.covariance)
+    alike = np.linalg.inv(np.mean([person.information for person in people], 0) + prior)
+    displaced = np.linalg.inv(model.covariance + alike)
+    # Found first: the mean as it is seen, displaced by what all fits have in common.
     mean, spread = model.mean.copy(), model.covariance.copy()
     for _ in range(ITERATIONS):
         between = np.linalg.inv(spread)
         own = [np.linalg.inv(person.information + between) for person in people]
         bodies = [covariance @ (person.vector + between @ mean) for covariance, person in zip(own, people, strict=True)]
-        known = np.linalg.inv(n * between + prior)
-        before, mean = mean, known @ (between @ np.sum(bodies, 0) + prior @ model.mean)
+        known = np.linalg.inv(n * between + displaced)
+        before, mean = mean, known @ (between @ np.sum(bodies, 0) + displaced @ model.mean)
         deviations = np.sum([np.outer(body - mean, body - mean) + covariance for body, covariance in zip(bodies, own, strict=True)], 0)
         spread = _structured((PRIOR_PEOPLE * model.covariance + deviations) / (PRIOR_PEOPLE + n), scales)
         if np.max(np.abs(mean - before) / np.sqrt(np.diag(spread))) < TOLERANCE:
             break
-    # The mean's own uncertainty. A person tells of it (Sigma + Lambda^-1)^-1 = Lambda - Lambda (Lambda + Sigma^-1)^-1 Lambda, also where Lambda is singular.
+    # Its own uncertainty. A person tells of it (Sigma + Lambda^-1)^-1 = Lambda - Lambda (Lambda + Sigma^-1)^-1 Lambda, also where Lambda is singular.
     between = np.linalg.inv(spread)
-    told = [p.information - p.information @ np.linalg.solve(p.information + between, p.information) for p in people]
-    information = prior + np.sum(told, 0)
-    known = np.linalg.inv(0.5 * (information + information.T))
+    told = np.sum([p.information - p.information @ np.linalg.solve(p.information + between, p.information) for p in people], 0)
+    seen = np.linalg.inv(0.5 * (told + told.T) + displaced)
+    # What is seen of mu + b, given to mu: both have Gaussian priors.
+    share = model.covariance @ displaced
+    mean = model.mean + share @ (mean - model.mean)
+    known = model.covariance - share @ model.covariance + share @ seen @ share.T
+    known = 0.5 * (known + known.T)
     return Spread(mean, spread + known), Spread(mean, known)
 
 

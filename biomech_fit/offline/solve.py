@@ -25,6 +25,7 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.chunk_solver import ChunkFactor, ChunkSolver, Tail
 from biomech_fit.core.linear import ORDER
+from biomech_fit.core.motion import POSE_MEMORY_S
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
 from biomech_fit.core.projection import CameraArrays, camera_arrays
 from biomech_fit.core.residuals import LENS_STATES, Observations
@@ -43,6 +44,11 @@ OFFSET_CHANGE_STD_M = SUBJECT_OFFSET_STD_M
 """Of a keypoint offset from trial to trial, per axis."""
 HOLD = 1e12
 """Information that holds a slow state where it is: far above what a whole recording has."""
+POSTURE_MEMORY_S = 2.5
+"""Of the weak pose prior: one sample for so long. How somebody stands and walks is much the same for the whole recording, and ten samples of it would pull at
+the body: shanks of simulated people became 3 mm longer."""
+STANCE_S = 0.6
+"""Of contact: one sample for a stance. A foot rolls in each step as in the one before; taken for new every 0.15 s, contact lengthened shanks by 3 mm."""
 WORKERS = 2
 """Chunks that are linearised side by side."""
 MAX_TURN_RAD = 0.5
@@ -134,14 +140,14 @@ class OfflineSolve:
             rig.trials = list(own)
             state.chunks, state.valid = [], []
             for trial, motion in zip(own, state.motions, strict=True):
-                information, share = trial.information(rig.noise, sigma), trial.share(rig.noise)
-                parts = [self._padded(state.slots, motion, k, trial, information, share) for k in range(motion.chunks)]
+                information, rho = trial.information(rig.noise, sigma), trial.correlation(rig.noise)
+                parts = [self._padded(state.slots, motion, k, trial, information, rho) for k in range(motion.chunks)]
                 state.chunks.append([observed for observed, _ in parts])
                 state.valid.append([place for _, place in parts])
 
     @staticmethod
     def _padded(
-        slots: int, motion: SplineMotion, chunk: int, trial: Trial, information: np.ndarray, share: np.ndarray
+        slots: int, motion: SplineMotion, chunk: int, trial: Trial, information: np.ndarray, rho: np.ndarray
     ) -> tuple[Observations, tuple[np.ndarray, np.ndarray]]:
         frames = motion.frames(chunk)
 
@@ -153,8 +159,11 @@ class OfflineSolve:
         u, valid = np.zeros(slots), np.zeros(slots)
         # Where nothing is seen the feet are not taken to rest either: planted for a whole gap, they would bend the body that goes on.
         u[: len(frames)], valid[: len(frames)] = motion.place(chunk), trial.is_seen[frames]
-        points = None if trial.points is None else PointObservations(*(filled(part) for part in trial.points))
-        return Observations(filled(trial.xy), filled(information), filled(trial.delay_s), filled(share), points), (u, valid)
+        share = (1 - rho) / (1 + rho)
+        seen = filled(trial.xy), filled(information), filled(trial.delay_s), filled(share)
+        if trial.points is not None:
+            return Observations(*seen, PointObservations(*(filled(part) for part in trial.points))), (u, valid)
+        return Observations(*seen, None, filled(rho / (1 - rho**2))), (u, valid)
 
     # --- steps ------------------------------------------------------------------------------------------------------------------------------------
 
@@ -411,6 +420,9 @@ def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
     options = solver_options(config, rig.frame_rate_hz, rig.cameras, has_feet, "cpu")
     if rig.points is not None:
         options = replace(options, points=rig.points, pose_memory_s=config.points.pose_memory_s)
+    else:
+        samples, posture = 1 / (rig.frame_rate_hz * STANCE_S), np.sqrt(POSTURE_MEMORY_S / POSE_MEMORY_S)
+        options = replace(options, contact_samples=samples, pose_std_factor=float(posture) * options.pose_std_factor)
     if config.fit.trajectory == "explicit":
         options = replace(options, spacing_s=1 / rig.frame_rate_hz)
     longest = max(_most_frames(trial, options.spacing_s) for trial in rig.trials)

@@ -57,13 +57,12 @@ class Trial:
         """(T, C, K) 1/px^2."""
         return np.where(self.confidence > 0, 1 / noise.sigma_px(self.confidence, pixel_sigma_px) ** 2, 0.0)
 
-    def share(self, noise: NoiseModel) -> np.ndarray:
-        """(T,) how many independent frames each counts as, see `stream.noise.DetectorNoise.share`."""
+    def correlation(self, noise: NoiseModel) -> np.ndarray:
+        """(T,) of an error with that of the frame before; the first frame's is that of the next."""
         if noise.correlation_time_s <= 0 or len(self.stamp_ns) < 2:
-            return np.ones(len(self.stamp_ns))
+            return np.zeros(len(self.stamp_ns))
         step_s = np.diff(self.time_s, prepend=self.time_s[0] - (self.time_s[1] - self.time_s[0]))
-        rho = np.exp(-step_s / noise.correlation_time_s)
-        return (1 - rho) / (1 + rho)
+        return np.exp(-step_s / noise.correlation_time_s)
 
 
 def trial_of(name: str, results: Sequence[FrameResult], body: BodyModel, mapped: np.ndarray, person: int = 1) -> Trial | None:

@@ -110,7 +110,7 @@ def test_what_is_not_seen_says_nothing_and_breaks_nothing() -> None:
     point, camera, error, cost = reprojection(
         jnp.asarray(points, f32), jnp.zeros((1, K, 3)), camera_arrays(cameras), make_lens(True, False), jnp.zeros(C), observed, robust.geman_mcclure, f32(4)
     )
-    assert all(np.isfinite(a).all() for a in (*point, *camera, error, cost))
+    assert all(np.isfinite(a).all() for a in (point.matrix, point.vector, *camera, error, cost))
     assert not np.asarray(point.matrix[0, 1:]).any() and not np.asarray(camera.matrix[0, 1:]).any()
     assert np.abs(point.matrix[0, 0]).max() < 1e-6  # a million pixels off: the kernel lets go
     assert float(cost) <= 8.0 + 1e-4  # one keypoint at the kernel's bound c^2 / 2
@@ -145,3 +145,46 @@ def test_distance_to_points_is_what_it_says() -> None:
         found, per_frame = point_distance(jnp.asarray(points), jnp.asarray(observed), jnp.asarray(information), robust.cauchy, jnp.asarray(2.0))
         np.testing.assert_allclose(found.vector, -jax.grad(cost)(jnp.asarray(points)), atol=1e-9)
         assert per_frame.shape == (2,) and found.matrix.shape == (2, K, 3, 3)
+
+
+def test_change_of_correlated_errors_is_what_opencv_says() -> None:
+    """The gradient of sum share w r^2 / 2 + change w (r_t - r_t-1)^2 / 2 by points and cameras, against central differences of OpenCV's pixels; a detection
+    that is missing has no change, and the information on the movement is that of the pairs that are there."""
+    rng = np.random.default_rng(2)
+    cameras = ring(C)
+    points = np.array([0.0, 0.0, 1.0]) + rng.uniform(-0.8, 0.8, (3, K, 3))
+    information = rng.uniform(0.02, 0.1, (3, C, K))
+    information[1, 1, 2] = 0.0
+    share, change = np.array([1.0, 0.4, 0.3]), np.array([7.0, 2.0, 3.0])
+    both = change[1:, None, None] * np.sqrt(information[1:] * information[:-1])
+
+    def pixels(points: np.ndarray, states: np.ndarray) -> np.ndarray:
+        rig = moved(cameras, states.reshape(C, CAMERA_STATES))
+        return np.stack([c.project(points.reshape(-1, 3)).reshape(3, K, 2) for c in rig], 1)
+
+    still = np.zeros(C * CAMERA_STATES)
+    observed = pixels(points, still) + 6 * rng.standard_normal((3, C, K, 2))
+
+    def cost(points: np.ndarray, states: np.ndarray) -> np.ndarray:
+        r = observed - pixels(points, states)
+        alone = information * share[:, None, None] * (r**2).sum(-1)
+        return np.atleast_1d(0.5 * alone.sum() + 0.5 * np.sum(both * ((r[1:] - r[:-1]) ** 2).sum(-1)))
+
+    with jax.enable_x64(True):
+        seen = Observations(*(jnp.asarray(a) for a in (observed, information, np.zeros((3, C)), share)), None, jnp.asarray(change))
+        rig = camera_arrays(cameras, jnp.float64)
+        still_points = jnp.zeros((3, K, 3))
+        point, camera, _, _ = reprojection(
+            jnp.asarray(points), still_points, rig, make_lens(True, False), jnp.zeros(C), seen, robust.KERNELS["none"], jnp.asarray(4.0)
+        )
+    by_points = central(lambda p: cost(p.reshape(3, K, 3), still), points.ravel())
+    np.testing.assert_allclose(np.ravel(point.vector), -by_points.ravel(), rtol=1e-4, atol=1e-3)
+    by_states = central(lambda s: cost(points, s), still).reshape(C, CAMERA_STATES)[:, :6]
+    np.testing.assert_allclose(np.asarray(camera.vector).sum(0)[:, :6], -by_states, rtol=1e-4, atol=1e-2)
+    assert point.change is not None
+    np.testing.assert_array_equal(point.change[0], 0.0)
+    expected = np.zeros((2, K, 3, 3))
+    for t, c, k in np.ndindex(2, C, K):
+        slope = central(lambda p, c=c: cameras[c].project(p[None])[0], points[t + 1, k])
+        expected[t, k] += both[t, c, k] * slope.T @ slope
+    np.testing.assert_allclose(point.change[1:], expected, rtol=1e-4, atol=1e-3)
