@@ -64,6 +64,11 @@ class Trial:
         step_s = np.diff(self.time_s, prepend=self.time_s[0] - (self.time_s[1] - self.time_s[0]))
         return np.exp(-step_s / noise.correlation_time_s)
 
+    def share(self, noise: NoiseModel) -> np.ndarray:
+        """(T,) how many independent frames each counts as, see `stream.noise.DetectorNoise.share`."""
+        rho = self.correlation(noise)
+        return (1 - rho) / (1 + rho)
+
 
 def trial_of(name: str, results: Sequence[FrameResult], body: BodyModel, mapped: np.ndarray, person: int = 1) -> Trial | None:
     """What the streaming fit says of one person's recording; None where it found nobody. `mapped` (K_set,): the keypoints that the body has."""
