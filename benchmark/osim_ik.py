@@ -5,7 +5,7 @@
 The trial is ../shared/data/opensim_ik_reference: Gait2354 with 31 synthetic markers, 73 frames, and the coordinates that they must give; and the same to and
 fro twenty times. OpenSim (from PyPI, in the environment of `peers.py`) runs its InverseKinematicsTool, which reads the .trc and writes the .mot, and its solver
 alone; ours does the same, in turns; each one's best run counts, on one thread. Prints one JSON object; exit code 1 where a target is missed: 0.1 degree, 1 mm,
-and on the long trial 20 times OpenSim's frames per second.
+and on either trial 20 times OpenSim's frames per second.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ def main() -> int:
     if args.out:
         args.out.write_text(text + "\n", encoding="utf-8")
     off = figures["against_reference"]
-    return int(off["angle_deg"] > MAX_DEG or off["translation_mm"] > MAX_MM or min(of_long["ratio_with_files"], of_long["ratio_solver"]) < MIN_RATIO)
+    slowest = min(trial[ratio] for trial in (of_long, of_short) for ratio in ("ratio_with_files", "ratio_solver"))
+    return int(off["angle_deg"] > MAX_DEG or off["translation_mm"] > MAX_MM or slowest < MIN_RATIO)
 
 
 if __name__ == "__main__":
