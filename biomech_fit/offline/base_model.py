@@ -5,9 +5,9 @@ what the data alone say of theta_i, a Gaussian likelihood of information Lambda_
 Laird & Rubin 1977), Sigma with an inverse Wishart prior about the model's own spread, mu with a Gaussian one about the model. The next person's prior is
 N(mu, Sigma + cov(mu)).
 
-A fit is surer of the body than it deserves: priors of pose and motion, and feet that roll where they are taken to rest, lean alike in everybody, and in directions
-of the body that the data leave almost open what the data alone ask for was wrong by many times its standard deviation. Many people do not average that away.
-So everybody's evidence counts less by `OVERSURE`: what a recording shows well is still learned, and what it hardly shows is left to the model.
+A fit is surer of the body than it deserves: priors of pose and motion, and feet that roll where they are taken to rest, lean alike in everybody, and in
+directions of the body that the data leave almost open what the data alone ask for was wrong by many times its standard deviation. Many people do not average
+that away. So everybody's evidence counts less by `OVERSURE`: what a recording shows well is still learned, and what it hardly shows is left to the model.
 """
 
 from __future__ import annotations
