@@ -45,8 +45,10 @@ OFFSET_CHANGE_STD_M = SUBJECT_OFFSET_STD_M
 HOLD = 1e12
 """Information that holds a slow state where it is: far above what a whole recording has."""
 POSTURE_MEMORY_S = 2.5
-"""Of the weak pose prior: one sample for so long. How somebody stands and walks is much the same for the whole recording, and ten samples of it would pull at
-the body: shanks of simulated people became 3 mm longer."""
+"""Of the pose prior of coordinates whose prior is wide: one sample for so long. How somebody moves is much the same for the whole recording, and ten samples of
+it would pull at the body: shanks of simulated people became 3 mm longer."""
+WIDE_POSE_STD = 0.25
+"""rad. Narrower pose priors stay as they are: they hold what keypoints hardly see, like the pelvis' tilt."""
 STANCE_S = 0.6
 """Of contact: one sample for a stance. A foot rolls in each step as in the one before; taken for new every 0.15 s, contact lengthened shanks by 3 mm."""
 WORKERS = 2
@@ -55,6 +57,13 @@ MAX_TURN_RAD = 0.5
 """A step that turns a joint further is shortened."""
 
 _shared_solver = lru_cache(maxsize=4)(ChunkSolver)
+
+
+@lru_cache(maxsize=4)
+def _with_wide_poses(body: BodyModel) -> BodyModel:
+    """The body with wider pose priors; one object for one body, so that compiled solvers can be shared."""
+    wider = np.where(body.pose_std > WIDE_POSE_STD, np.sqrt(POSTURE_MEMORY_S / POSE_MEMORY_S), 1.0)
+    return replace(body, pose_std=body.pose_std * wider)
 
 
 @dataclass(eq=False)
@@ -105,7 +114,7 @@ class OfflineSolve:
         with jax.enable_x64(True):
             for rig in self.rigs:
                 options = _options(config, rig, bool(body.foot_points))
-                solver = _shared_solver(body, len(rig.cameras), options)
+                solver = _shared_solver(_with_wide_poses(body) if rig.points is None else body, len(rig.cameras), options)
                 layout = solver.layout
                 states = SlowStates(body, layout, rig.cameras, config, HOLD)
                 states.released = True
@@ -421,8 +430,7 @@ def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
     if rig.points is not None:
         options = replace(options, points=rig.points, pose_memory_s=config.points.pose_memory_s)
     else:
-        samples, posture = 1 / (rig.frame_rate_hz * STANCE_S), np.sqrt(POSTURE_MEMORY_S / POSE_MEMORY_S)
-        options = replace(options, contact_samples=samples, pose_std_factor=float(posture) * options.pose_std_factor)
+        options = replace(options, contact_samples=1 / (rig.frame_rate_hz * STANCE_S))
     if config.fit.trajectory == "explicit":
         options = replace(options, spacing_s=1 / rig.frame_rate_hz)
     longest = max(_most_frames(trial, options.spacing_s) for trial in rig.trials)
