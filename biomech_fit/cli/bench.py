@@ -123,7 +123,7 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
 
 
 def _reference_ms() -> float:
-    """Median time of a float32 Cholesky factorisation (LAPACK, one thread): what this machine is able to, now, so that figures of different machines compare."""
+    """Median time of a float32 Cholesky factorisation (LAPACK, one thread): what this machine can do now, so that figures of different machines compare."""
     import numpy as np
 
     half = np.random.default_rng(0).standard_normal((REFERENCE_SIZE, REFERENCE_SIZE), np.float32)
