@@ -21,7 +21,8 @@ from biomech_fit.core.window import SlowLayout
 from biomech_fit.offline.base_model import Evidence, Spread, evidence
 from biomech_fit.offline.held_out import HeldOut, judge_cameras, left_out
 from biomech_fit.offline.network import NetworkTrajectories
-from biomech_fit.offline.solve import OfflineSolve, Rig
+from biomech_fit.offline.rig import Rig
+from biomech_fit.offline.solve import OfflineSolve
 from biomech_fit.offline.trial import Trial, trial_of
 from biomech_fit.offline.two_stage import InverseKinematics, TwoStage, two_stage
 from biomech_fit.stream.camera_estimate import camera_uncertainty

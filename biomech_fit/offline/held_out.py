@@ -14,7 +14,8 @@ import numpy as np
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.result import Readout
 from biomech_fit.core.robust import KERNELS
-from biomech_fit.offline.solve import OfflineSolve, Rig
+from biomech_fit.offline.rig import Rig
+from biomech_fit.offline.solve import OfflineSolve
 from biomech_fit.offline.trial import Trial
 
 HELD_OUT_EVERY = 7

@@ -17,7 +17,8 @@ from biomech_fit.core.point_residuals import PointObservations
 from biomech_fit.core.readout import Seen, pose_estimate
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import FrameResult, PointsPacket, Status
-from biomech_fit.offline.solve import OfflineSolve, Rig
+from biomech_fit.offline.rig import Rig
+from biomech_fit.offline.solve import OfflineSolve
 from biomech_fit.offline.trial import Trial, trial_of
 from biomech_fit.stream.fitted_body import FittedBody, KnownBody
 from biomech_fit.stream.noise import NoiseModel, learned_noise

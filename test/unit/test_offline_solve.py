@@ -17,10 +17,11 @@ from biomech_fit.core import spline
 from biomech_fit.core.linear import assemble_dense
 from biomech_fit.core.types import Status
 from biomech_fit.core.window import SlowLayout
-from biomech_fit.offline import solve as offline
+from biomech_fit.offline import rig as offline_rig
 from biomech_fit.offline.fit import OfflineRecording, _by_rig
 from biomech_fit.offline.network import NetworkTrajectories
-from biomech_fit.offline.solve import OfflineSolve, Rig
+from biomech_fit.offline.rig import Rig
+from biomech_fit.offline.solve import MAX_TURN_RAD, OfflineSolve
 from biomech_fit.offline.trial import Trial
 from biomech_fit.offline.two_stage import InverseKinematics, two_stage
 from biomech_fit.stream.camera_estimate import corrected_lenses
@@ -62,7 +63,7 @@ class Walk:
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline, "CHUNK_INTERVALS", CHUNK)
+    monkeypatch.setattr(offline_rig, "CHUNK_INTERVALS", CHUNK)
 
 
 def settings(**more: object) -> FitConfig:
@@ -79,7 +80,7 @@ def test_a_turning_body_is_found_through_chunks_and_charts() -> None:
     of 33 ms leave is below 2 mm."""
     walk = Walk(92, 3.0)
     solve = solver([walk], [walk.trial(off=0.2)], settings())
-    motion = solve._rigs[0].motions[0]
+    motion = solve.motions[0][0]
     assert motion.chunks > 4 and not all(motion.same_chart(k) for k in range(motion.chunks))
     solve.solve(30, 1e-5)
     (_, _, readout) = next(iter(solve.uncertainty()))
@@ -95,13 +96,13 @@ def test_step_and_covariances_are_those_of_one_dense_system() -> None:
     """All chunks put into one matrix, solved and inverted by LAPACK."""
     walk = Walk(60, 0.3)
     solve = solver([walk], [walk.trial(off=0.02, noise_px=1.0)], settings(**{"refine.cameras": True, "refine.clock": True}))
-    state, motion = solve._rigs[0], solve._rigs[0].motions[0]
+    rig, motion = solve._members[0].solver, solve.motions[0][0]
     assert motion.chunks > 2 and all(motion.same_chart(k) for k in range(motion.chunks))
     n, q, m = walk.body.mj_model.nv, len(motion.control), len(solve.slow)
     matrix, rhs = np.zeros((q * n + m, q * n + m)), np.zeros(q * n + m)
     with jax.enable_x64(True):
         matrix[q * n :, q * n :], rhs[q * n :] = solve.slow_prior()
-        for chunk, (system, _) in enumerate(solve._systems(state, 0, 1.0)):
+        for chunk, (system, _) in enumerate(rig._systems(0, solve.slow[solve.slow_index(0, 0)], 1.0)):
             own, vector = assemble_dense(system)
             at = np.r_[chunk * CHUNK * n + np.arange((CHUNK + 3) * n), q * n + np.arange(m)]
             matrix[np.ix_(at, at)] += np.asarray(own)
@@ -117,7 +118,7 @@ def test_step_and_covariances_are_those_of_one_dense_system() -> None:
     before, slow = motion.control.copy(), solve.slow.copy()
     solve.solve(1, 1e-9)
     step = np.linalg.solve(matrix, rhs)
-    assert np.abs(step[: q * n]).max() < offline.MAX_TURN_RAD
+    assert np.abs(step[: q * n]).max() < MAX_TURN_RAD
     np.testing.assert_allclose(motion.control - before, step[: q * n].reshape(q, n), atol=1e-7)
     np.testing.assert_allclose(solve.slow - slow, step[q * n :], atol=1e-7)
 
@@ -229,5 +230,5 @@ def test_uncertainty_grows_in_a_gap() -> None:
     std = np.sqrt(np.einsum("tkii->tk", readout.keypoint_covariance)).mean(1)
     assert std[60] > 5 * std[30] and std[60] > std[50]
     # Nothing else is known of these frames either: feet, for one, are not taken to rest.
-    assert sum(valid.sum() for _, valid in solve._rigs[0].valid[0]) == 90
+    assert sum(valid.sum() for _, _, valid in solve._members[0].solver._observed[0]) == 90
     assert np.isfinite(readout.keypoints).all()
