@@ -1,7 +1,7 @@
 """Whether the cameras' corrections are to be kept.
 
 They are only moved from where they were loaded if that predicts better what the fit has not seen: detections that were left out of both fits (every seventh
-one) must be nearer to the body with the corrections than without them.
+one) must be nearer to the body with the corrections than without them, by more than chance makes of corrections that are none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from biomech_fit.offline.trial import Trial
 
 HELD_OUT_EVERY = 7
 """One of so many detections judges the cameras' corrections."""
+CLEARLY = 3.0
+"""Better by so many standard errors of the difference is no chance. (Errors of one moment are not quite independent, so that these are small.)"""
 LENS_SIGMAS = 4.0
 """Corrections of lenses are believed where at least one is larger than this many of its standard deviations."""
 ROUGH = 3.0
@@ -48,6 +50,8 @@ class HeldOut:
     loaded_px: float
     """Median distance."""
     refined_px: float
+    standard_error: float
+    """Of the difference of the mean costs, detection by detection."""
     lenses: LensTest | None = None
     """None where the lenses are not to be corrected."""
 
@@ -62,8 +66,8 @@ class HeldOut:
 
     @property
     def accepted(self) -> bool:
-        """Whether any corrections are to be kept: those that predict better."""
-        return self.refined_cost < self.loaded_cost or self.lenses_accepted
+        """Whether any corrections are to be kept: those that clearly predict better."""
+        return self.refined_cost < self.loaded_cost - CLEARLY * self.standard_error or self.lenses_accepted
 
 
 def judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], None]) -> tuple[HeldOut, dict[tuple[int, int], np.ndarray]]:
@@ -88,8 +92,8 @@ def judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], N
     test = None
     if more:
         ((lens, lens_px, by_lens),) = more
-        test = LensTest(lens.mean(), lens_px, float(np.std(lens - refined) / np.sqrt(len(lens))), solve.lens_sigmas())
-    held_out = HeldOut(loaded.mean(), refined.mean(), loaded_px, refined_px, test)
+        test = LensTest(lens.mean(), lens_px, _standard_error(lens - refined), solve.lens_sigmas())
+    held_out = HeldOut(loaded.mean(), refined.mean(), loaded_px, refined_px, _standard_error(refined - loaded), test)
     verdict = "accepted" if held_out.accepted else "not accepted"
     say(f"Cameras' corrections {verdict}: detections left out are {loaded_px:.2f} px from the body without and {refined_px:.2f} px with them (median).")
     if test is not None:
@@ -98,6 +102,11 @@ def judge_cameras(solve: OfflineSolve, config: FitConfig, say: Callable[[str], N
         if held_out.lenses_accepted:
             return held_out, by_lens
     return held_out, by_refined if held_out.accepted else by_loaded
+
+
+def _standard_error(differences: np.ndarray) -> float:
+    """Of their mean."""
+    return float(np.std(differences) / np.sqrt(len(differences)))
 
 
 def left_out(trial: Trial) -> np.ndarray:
