@@ -89,7 +89,7 @@ def test_the_bag_gives_what_the_folder_gives(output: Path, recording: Path, sett
     assert one.names == other.names
     # A bag has float32 pixels. Where a nearly straight arm hides its own twist, their rounding shows as some tenths of a degree.
     np.testing.assert_allclose(other.values, one.values, atol=np.radians(0.5))
-    # In half a second legs are not settled either, and how much of the rounding shows depends on the processor's arithmetic: over 99 % on one, 97.4 % on another.
+    # In half a second legs are not settled either, and how much of the rounding shows depends on the processor: over 99 % on one, 97.4 % on another.
     assert np.mean(np.abs(other.values - one.values) < np.radians(0.1)) > 0.95
     assert not (out / "report.html").exists()
 
