@@ -111,12 +111,12 @@ class FitterOutputs:
 
 
 def throughput(worker: FitWorker, outputs: FitterOutputs, diagnostics: Diagnostics) -> tuple[str, str, str, dict]:
-    """A diagnostic row on how the fit keeps up; dropped packets are a problem of their own."""
+    """A diagnostic row on how the fit keeps up; dropped frames are a problem of their own."""
     if worker.dropped:
-        sentence = "This machine is too slow: packets were dropped before the fit could take them."
+        sentence = "This machine is too slow: frames were dropped before the fit could take them."
         diagnostics.problem("overload", sentence, "error", dropped=worker.dropped)
     latencies = outputs.take_latencies()
-    values: dict = {"frames": outputs.frames, "packets_waiting": worker.waiting, "packets_dropped": worker.dropped, "busy_s": worker.busy_s}
+    values: dict = {"frames": outputs.frames, "packets_waiting": worker.waiting, "frames_dropped": worker.dropped, "busy_s": worker.busy_s}
     if latencies:
         values |= {f"latency_p{q}_ms": float(np.percentile(latencies, q) * 1e3) for q in (50, 99)}
     return "ok", "throughput", f"{outputs.frames} frames since activation.", values

@@ -12,22 +12,21 @@ from typing import Any
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket, PointsPacket
+from biomech_fit.ros.backlog import Backlog
 
 Input = KeypointPacket | PointsPacket | FrameSet
-HALF_INSTANT_NS = 4_000_000
-"""Stamps this near belong to one instant (frame rates up to 120 Hz)."""
 
 
 class FitWorker:
     """Feeds packets to a pipeline and hands its results on. Only this thread touches the pipeline while it runs.
 
     Args:
-        pipeline: has feed_keypoints, feed_frame_set, poll and reset as `stream.pipeline.FitPipeline`.
+        pipeline: has feed_keypoints, feed_frame_set, poll, skip and reset as `stream.pipeline.FitPipeline`.
         now_ns: the node's clock, on which packets were received.
         on_results: gets the results of each poll, in this thread.
         on_problem: gets (name, sentence, level).
         poll_s: longest time between two polls; a fraction of the deadline.
-        max_wait_s: longest time a packet may wait; where the machine is too slow, whole instants are dropped (and counted) instead of falling behind.
+        max_wait_s: longest time a frame may wait; where the machine is too slow, frames are dropped (and counted) as `Backlog` says.
     """
 
     def __init__(
@@ -42,12 +41,13 @@ class FitWorker:
     ) -> None:
         self.pipeline = pipeline
         self._now_ns, self._on_results, self._on_problem = now_ns, on_results, on_problem
-        self._poll_s, self._max_wait_s = poll_s, max_wait_s
-        self._dropped_stamps: deque[int] = deque(maxlen=256)
+        self._poll_s = poll_s
+        self._backlog = Backlog(max_wait_s)
         self._queue: deque[tuple[float, Input] | tuple[Callable[[], Any], Future]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self.dropped = 0
+        """Frames left out since the start."""
         self.busy_s = 0.0
         """Time spent in the pipeline since the start."""
         self._thread = threading.Thread(target=self._run, name="fit", daemon=True)
@@ -105,8 +105,6 @@ class FitWorker:
                     return
                 if isinstance(second, Future):
                     self._call(first, second)
-                elif self._is_too_late(second, first):
-                    self.dropped += 1
                 else:
                     self._step(second, first)
             if not self._queue:
@@ -114,13 +112,6 @@ class FitWorker:
                 self._step(None, None)
             self.busy_s += time.perf_counter() - started
             next_poll = time.monotonic() + self._poll_s
-
-    def _is_too_late(self, item: Input, queued_at: float) -> bool:
-        """Whether to drop it. The rest of an instant goes with its first packet: half an instant would be of less use than none."""
-        if time.perf_counter() - queued_at > self._max_wait_s:
-            self._dropped_stamps.append(item.stamp_ns)
-            return True
-        return bool(self._dropped_stamps) and any(abs(item.stamp_ns - stamp) < HALF_INSTANT_NS for stamp in self._dropped_stamps)
 
     def _call(self, function: Callable[[], Any], future: Future) -> None:
         if not future.set_running_or_notify_cancel():
@@ -133,15 +124,19 @@ class FitWorker:
     def _step(self, item: Input | None, queued_at: float | None) -> None:
         """One packet, one set, or the clock alone. A frame that fails must not end the stream: it is reported and the fit started anew."""
         queued_s = 0.0 if queued_at is None else time.perf_counter() - queued_at
+        skip = self._backlog.leaves_out(queued_s)
         try:
             if isinstance(item, FrameSet):
-                results = self.pipeline.feed_frame_set(item)
-            elif item is not None:
-                self.pipeline.feed_keypoints(item)
-                # The clock of this packet, not of now: those behind it in the queue came in time, too.
-                results = self.pipeline.poll(self._now_ns() if item.received_ns is None else item.received_ns)
+                skipped, results = (1, []) if skip else (0, self.pipeline.feed_frame_set(item))
             else:
-                results = self.pipeline.poll(self._now_ns())
+                if item is not None:
+                    self.pipeline.feed_keypoints(item)
+                # The clock of this packet, not of now: those behind it in the queue came in time, too.
+                now_ns = self._now_ns() if item is None or item.received_ns is None else item.received_ns
+                skipped, results = (self.pipeline.skip(now_ns), []) if skip else (0, self.pipeline.poll(now_ns))
+            self.dropped += skipped
+            if skipped or results:
+                self._backlog.went(left_out=skipped > 0)
             if results:
                 self._on_results([replace(r, latency_s=r.latency_s + queued_s) for r in results])
         except InputError as error:

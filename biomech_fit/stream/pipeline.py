@@ -89,6 +89,10 @@ class FitPipeline:
         """Results of all frame sets that are complete, or whose deadline has passed at `now_ns` (None = the newest packet's arrival)."""
         return self._results(self._assembler.poll(now_ns), now_ns)
 
+    def skip(self, now_ns: int | None = None) -> int:
+        """Instead of `poll` where the machine does not keep up: leaves out the frame sets that it would fit; how many."""
+        return len(self._assembler.poll(now_ns))
+
     def flush(self) -> list[FrameResult]:
         """At the end of a recording: close all sets, and give out what the lag still holds back (results with a smoothed estimate only)."""
         results = self._results(self._assembler.flush(), None)

@@ -97,6 +97,12 @@ class PointsPipeline:
             self.tracker.prepare()
         return results
 
+    def skip(self, now_ns: int | None = None) -> int:
+        """Instead of `poll` where the machine does not keep up: leaves out the packets that it would fit; how many."""
+        count = len(self._queue)
+        self._queue.clear()
+        return count
+
     def flush(self) -> list[FrameResult]:
         """At the end of a recording: what the lag still holds back."""
         return self.poll() + self._rest()
