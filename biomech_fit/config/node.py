@@ -55,7 +55,7 @@ class FitterNodeConfig:
     publish_tf: bool = setting(True, "Publish the pelvis and the cameras on /tf (where tf2_msgs is installed).", restart=True)
     max_wait_s: float = setting(
         1.0,
-        "Where the machine is too slow, frames that waited longer than this are dropped, and every second one from half of it; a slow replay may set it high.",
+        "Where the machine is too slow, frames that waited longer than this are dropped, and some from half of it on; a slow replay may set it high.",
         unit="s",
         low=0.05,
         high=3600.0,

@@ -136,7 +136,7 @@ class FitWorker:
                 skipped, results = (self.pipeline.skip(now_ns), []) if skip else (0, self.pipeline.poll(now_ns))
             self.dropped += skipped
             if skipped or results:
-                self._backlog.went(left_out=skipped > 0)
+                self._backlog.went(skipped > 0, queued_s)
             if results:
                 self._on_results([replace(r, latency_s=r.latency_s + queued_s) for r in results])
         except InputError as error:

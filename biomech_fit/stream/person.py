@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -27,6 +26,7 @@ from biomech_fit.core.window import ORDER, Window, empty_window
 from biomech_fit.stream.association import Views
 from biomech_fit.stream.between import BetweenFrames
 from biomech_fit.stream.camera_estimate import corrected
+from biomech_fit.stream.lag_buffer import LagBuffer
 from biomech_fit.stream.noise import DetectorNoise
 from biomech_fit.stream.slow_states import SlowEstimate, SlowStates
 from biomech_fit.stream.solver_options import solver_options
@@ -150,8 +150,7 @@ class PersonTracker:
         self.window: Window | None = None
         self._share: SlowShare | None = None
         self._slow_ns = 0
-        self._seen: deque[Seen | None] = deque([None] * self.options.frames, maxlen=self.options.frames)
-        self._views: deque[Views] = deque(maxlen=self.options.frames)
+        self._recent = LagBuffer(self.options.frames, self.config.window.lag_s, 1 / self._frame_rate_hz)
         self._pixels: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.frames = 0
 
@@ -205,17 +204,16 @@ class PersonTracker:
             while self._place(stamp_ns) >= self.options.knots - 3:
                 self.window = self.solver.shift(self.window)
                 self._start_ns += round(self._spacing_ns)
-            share = self.noise.share(self._step_s())
+            share = self.noise.share(self._recent.step_s())
             if iterations is None:
                 iterations = self.config.window.iterations if self.frames >= self.options.frames else max(GROWING_ITERATIONS, self.config.window.iterations)
             if not self.states.released and self.frames >= START_HOLD_S * self._frame_rate_hz:
                 self.states.released = True
                 self.window = self.window._replace(prior=self.states.solver_prior())
-            self._seen.append(self._describe(stamp_ns, status, views))
-            self._views.append(views)
+            self._recent.add(self._describe(stamp_ns, status, views), views)
             self.frames += 1
-            late = self.options.frames - 1 - self.lag_frames
-            frame = self._frame(views, delay_s, share, self._place(stamp_ns), late)
+            late = self._recent.due(self._start_ns)
+            frame = self._frame(views, delay_s, share, self._place(stamp_ns), 0 if late is None else late)
             settled = iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
             if settled and self._share is not None and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
                 result = self._advance_held(frame)
@@ -231,17 +229,14 @@ class PersonTracker:
             # Several people share what they find of the cameras, which counts one prior for all.
             if self.config.stream.max_people == 1 and self.states.learn_spread():
                 self.window = self.window._replace(prior=self.states.solver_prior())
-        lagged = self._seen[late]
-        if lagged is not None and lagged.stamp_ns < self._start_ns:
-            lagged = None
         self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
-        if lagged is not None:
-            self._learn_noise(lagged.stamp_ns, self._views[-1 - self.lag_frames], result)
-        newest = self._estimate(result, 0, self._seen[-1], stamp_ns)
-        assert newest is not None
-        late_estimate = self._estimate(result, 1, lagged, stamp_ns)
+        newest, smoothed = self._estimate(result, 0, self._recent[-1][0], stamp_ns), None
+        if late is not None:
+            lagged, its_views = self._recent[late]
+            self._learn_noise(lagged.stamp_ns, its_views, result)
+            smoothed = self._estimate(result, 1, lagged, stamp_ns)
         self._shift_ahead(stamp_ns)
-        return newest, late_estimate, result
+        return newest, smoothed, result
 
     def prepare(self) -> None:
         """Begin in the background what the next frame needs; to be called once this one's results are out."""
@@ -255,15 +250,11 @@ class PersonTracker:
             return []
         self._join()
         out = []
-        newest_ns = self._seen[-1].stamp_ns if self._seen[-1] else 0
-        for slot in range(self.options.frames - self.lag_frames, self.options.frames):
-            seen = self._seen[slot]
-            if seen is None or seen.stamp_ns < self._start_ns:
-                continue
+        for slot in self._recent.rest(self._start_ns):
             with jax.default_device(self._device):
                 result = self._advance(self._blank(-1.0, slot), 1, 1.0)
-            estimate = self._estimate(result, 1, seen, newest_ns)
-            if estimate is not None and np.isfinite(estimate.position).all():
+            estimate = self._estimate(result, 1, self._recent[slot][0], self._recent.newest_ns)
+            if np.isfinite(estimate.position).all():
                 out.append(estimate)
         return out
 
@@ -276,7 +267,7 @@ class PersonTracker:
         with jax.default_device(self._device):
             while self._place(stamp_ns) - passed >= self.options.knots - 3:
                 window, passed = self.solver.shift(window), passed + 1
-            frame = self._blank(self._place(stamp_ns) - passed, self.options.frames - 1 - self.lag_frames)
+            frame = self._blank(self._place(stamp_ns) - passed, 0)
             own = jax.tree.map(np.array, window._replace(rounded=None))
             return jax.device_get(self.solver.advance_held(own, frame, self._share)[1].frames)
 
@@ -354,7 +345,7 @@ class PersonTracker:
 
     def _shift_ahead(self, stamp_ns: int) -> None:
         """Move the window on before the next frame if that is expected beyond its last knot."""
-        if self._place(stamp_ns + round(self._step_s() * 1e9)) < self.options.knots - 3 - JITTER_PLACES:
+        if self._place(stamp_ns + round(self._recent.step_s() * 1e9)) < self.options.knots - 3 - JITTER_PLACES:
             return
         window, device = self.window, self._device
 
@@ -370,19 +361,12 @@ class PersonTracker:
         if self._shifting is not None:
             self.window, self._shifting = self._shifting.result(), None
 
-    def _step_s(self) -> float:
-        """Time from the frame before the newest to the newest."""
-        seen = [s.stamp_ns for s in list(self._seen)[-2:] if s is not None]
-        return max(seen[1] - seen[0], 1) * 1e-9 if len(seen) == 2 else 1 / self._frame_rate_hz
-
     def _describe(self, stamp_ns: int, status: Status, views: Views) -> Seen:
         names = [camera.name for camera in self.cameras]
         used = tuple(n for n, s in zip(names, views.seen, strict=True) if s)
         return Seen(stamp_ns, status, views.confidence, used, tuple(n for n in names if n not in used))
 
-    def _estimate(self, result: Result, index: int, seen: Seen | None, newest_ns: int) -> PoseEstimate | None:
-        if seen is None:
-            return None
+    def _estimate(self, result: Result, index: int, seen: Seen, newest_ns: int) -> PoseEstimate:
         return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9, self.states.placement)
 
 

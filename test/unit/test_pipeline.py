@@ -135,6 +135,16 @@ def test_every_frame_comes_out_once_live_and_once_smoothed(pipeline: FitPipeline
     assert all(r.latency_s < 5 for r in results)
 
 
+def test_frames_at_half_the_stated_rate_come_out_smoothed_as_well(pipeline: FitPipeline) -> None:
+    s = scene()
+    stamps = [int(t) for t in np.round(s.truth.time_s * 1e9)][::2]
+    results = play(pipeline, (p for p in s.packets() if min(abs(p.stamp_ns - t) for t in stamps) < 5e6))
+    assert [e.stamp_ns for e in causal(results)] == stamps
+    assert [e.stamp_ns for e in smoothed(results)] == stamps
+    assert max(r.smoothed.lag_s for r in results if r.smoothed) <= CONFIG.window.lag_s + 2 / RATE_HZ
+    assert np.nanmedian(errors_mm(smoothed(results), s)) < np.nanmedian(errors_mm(causal(results), s)) + 0.5
+
+
 def test_deviations_mean_something(pipeline: FitPipeline) -> None:
     """Squared errors over stated variances of the keypoints, after a second: between 0.2 and 4 on average of the middle 90 %."""
     s = scene()
