@@ -1,4 +1,4 @@
-"""What share of a core gait_node takes while body_state and body_state_smoothed both arrive at 100 Hz.
+"""What share of a core gait_node takes while body_state and body_state_smoothed arrive at 100 Hz, both and each alone.
 
     python benchmark/gait_cost.py [--rate 100] [--seconds 20] [-o OUT.json]
 
@@ -47,11 +47,16 @@ class Listener(Node):
             self.create_subscription(bf.BodyState, topic, lambda _: None, qos.results(), raw=sys.argv[1] == "raw")
 run_node(Listener, None)
 """
-PROCESSES = {
-    "gait_node": ["-m", "biomech_fit.nodes.gait"],
-    "listener, objects": ["-c", _LISTENER, "objects"],
-    "listener, bytes": ["-c", _LISTENER, "raw"],
+NODE = ["-m", "biomech_fit.nodes.gait"]
+LIVE, LATE = "body_state", "body_state_smoothed"
+RUNS = {
+    "gait_node": (NODE, (LIVE, LATE)),
+    f"gait_node, {LIVE} alone": (NODE, (LIVE,)),
+    f"gait_node, {LATE} alone": (NODE, (LATE,)),
+    "listener, objects": (["-c", _LISTENER, "objects"], (LIVE, LATE)),
+    "listener, bytes": (["-c", _LISTENER, "raw"], (LIVE, LATE)),
 }
+"""Command and topics that are published."""
 
 
 def strides(rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +128,7 @@ class Publisher:
         rclpy.init()
         self._node = rclpy.create_node("walker")
         self._states, self._rate_hz = messages(rate_hz), rate_hz
-        self._live, self._late = (self._node.create_publisher(bf.BodyState, topic, qos.results()) for topic in ("body_state", "body_state_smoothed"))
+        self._live, self._late = (self._node.create_publisher(bf.BodyState, topic, qos.results()) for topic in (LIVE, LATE))
         self.contacts = 0
         self._node.create_subscription(bf.GaitEvent, "gait_events", self._count, qos.results(100))
 
@@ -133,8 +138,8 @@ class Publisher:
     def linked(self) -> bool:
         return min(self._live.get_subscription_count(), self._late.get_subscription_count()) > 0
 
-    def publish(self, seconds: float, measure: Any) -> float:
-        """Percent of a core that a process took (`measure` gives its seconds so far)."""
+    def publish(self, seconds: float, measure: Any, topics: tuple[str, ...]) -> float:
+        """Percent of a core that a process took (`measure` gives its seconds so far) while these topics were published."""
         import rclpy
 
         lag = round(LAG_S * self._rate_hz)
@@ -143,8 +148,8 @@ class Publisher:
         for k in range(count):
             if k == round(WARM_UP_S * self._rate_hz):
                 begun = (measure(), time.monotonic())
-            for publisher, j, lag_s in ((self._live, k, 0.0), (self._late, k - lag, LAG_S)):
-                if j >= 0:
+            for topic, publisher, j, lag_s in ((LIVE, self._live, k, 0.0), (LATE, self._late, k - lag, LAG_S)):
+                if topic in topics and j >= 0:
                     message = self._states[j % len(self._states)]
                     stamp_ns = base_ns + round(j * 1e9 / self._rate_hz)
                     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
@@ -166,11 +171,11 @@ def main() -> int:
     os.environ["ROS_DOMAIN_ID"] = str(unused_domain())
     publisher = Publisher(arguments.rate)
     figures: dict[str, Any] = {"rate_hz": arguments.rate, "target_percent": TARGET_PERCENT}
-    for name, command in PROCESSES.items():
+    for name, (command, topics) in RUNS.items():
         process = subprocess.Popen([sys.executable, *command])
         while not publisher.linked():
             time.sleep(0.1)
-        figures[name] = round(publisher.publish(arguments.seconds, lambda pid=process.pid: cpu_seconds(pid)), 2)
+        figures[name] = round(publisher.publish(arguments.seconds, lambda pid=process.pid: cpu_seconds(pid), topics), 2)
         process.terminate()
         process.wait()
         while publisher.linked():

@@ -23,15 +23,20 @@ pipeline_module = pytest.importorskip("biomech_fit.stream.pipeline")
 fitter = pytest.importorskip("biomech_fit.nodes.fitter")
 
 START_NS = 1_000_000_000_000
+RATE_HZ, FRAMES, LAG_S = 30.0, 12, 0.2
+"""Of the same shapes as in the tests of `track`: compiled once for both."""
+CONFIG = FitConfig()
+CONFIG = replace(CONFIG, stream=replace(CONFIG.stream, frame_rate_hz=RATE_HZ), window=replace(CONFIG.window, frames=FRAMES, lag_s=LAG_S))
+PARAMETERS = {"fit__stream__frame_rate_hz": RATE_HZ, "fit__window__frames": FRAMES, "fit__window__lag_s": LAG_S, "fit__stream__deadline_s": 1.0}
 
 
 def test_topics_and_api_give_the_same_angles(tmp_path):
-    simulation = simulate(SimConfig(seconds=0.8, cameras=3))
+    simulation = simulate(SimConfig(seconds=1.5, cameras=3, frame_rate_hz=RATE_HZ, seed=3))
     path = tmp_path / "Calib.toml"
     write_calibration(path, simulation.cameras)
     cameras = read_calibration(path).cameras
     packets = [replace(p, stamp_ns=p.stamp_ns + START_NS) for p in simulation.packets()]
-    pipeline = pipeline_module.FitPipeline(load_body_model(None, simulation.keypoint_set), cameras, simulation.keypoint_set, FitConfig())
+    pipeline = pipeline_module.FitPipeline(load_body_model(None, simulation.keypoint_set), cameras, simulation.keypoint_set, CONFIG)
     results = []
     for packet in packets:
         pipeline.feed_keypoints(packet)
@@ -42,7 +47,7 @@ def test_topics_and_api_give_the_same_angles(tmp_path):
     assert len(causal) >= 40 and len(smoothed) >= 40
 
     with ros() as (context, add, spin_until):
-        node = add(fitter.FitterNode(context=context, parameter_overrides=overrides(calibration=str(path), fit__stream__deadline_s=1.0)))
+        node = add(fitter.FitterNode(context=context, parameter_overrides=overrides(calibration=str(path), **PARAMETERS)))
         peer = add(Node("peer", context=context))
         by_name = {c.name: c for c in cameras}
         publishers = {name: peer.create_publisher(bf.Keypoints2D, f"{name}/keypoints", qos.keypoints()) for name in by_name}
