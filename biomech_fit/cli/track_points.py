@@ -96,7 +96,8 @@ def say_summary(out: Path, summary: dict[str, Any]) -> None:
     else:
         print(NO_BODY)
     angles = "joint_angles.mot, keypoints.trc, " if summary["body_fitted"] else ""
-    print(f"Written: {out} ({angles}gait_events.csv, steps.csv, summary.json ...; smoothed/ holds the same, gait there with the whole recording known)")
+    both = "; smoothed/ holds the same, gait there with the whole recording known" if "causal" in events else ""
+    print(f"Written: {out} ({angles}gait_events.csv, steps.csv, summary.json ...{both})")
 
 
 def _say_body(summary: dict[str, Any]) -> None:
@@ -109,7 +110,9 @@ def _say_body(summary: dict[str, Any]) -> None:
         )
         return
     fitted = summary["status"].get("OK", 0) + summary["status"].get("REINITIALISED", 0)
+    points = f"{off['median']:.1f} mm" + (f", smoothed {off['smoothed']['median']:.1f} mm (medians)" if "smoothed" in off else " (median)")
+    pace = f"; {summary['fit_realtime_factor']:.1f} x real time" if "smoothed" in off else ""
     print(
         f"Body fitted to {len(summary['keypoints_used'])} points as {summary['keypoint_set']}: {fitted} of {summary['frames']} frames, points off by "
-        f"{off['median']:.1f} mm, smoothed {off['smoothed']['median']:.1f} mm (medians); {summary['fit_realtime_factor']:.1f} x real time."
+        f"{points}{pace}."
     )

@@ -176,16 +176,22 @@ _OFFLINE_CAPTIONS = {
 """What is said of an offline fit's pictures, where it is not the same; None = no such picture."""
 
 
+def caption_of(picture: str, offline: bool) -> str | None:
+    """What is written under a picture of this name; None = an offline fit has no such picture."""
+    usual = next(caption for _, name, caption, _ in _PICTURES if name == picture)
+    return _OFFLINE_CAPTIONS.get(picture, usual) if offline else usual
+
+
 def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
     """(section, name, caption, PNG) of each picture that there is something for."""
     drawn = []
     view = view_of(result)
     gait = [] if view is None else draw_gait(view)
     with styled():
-        for section, name, caption, function in _PICTURES:
+        for section, name, _, function in _PICTURES:
             if name == "gc_curves":
                 drawn += gait
-            caption = _OFFLINE_CAPTIONS.get(name, caption) if result.offline else caption
+            caption = caption_of(name, result.offline)
             figure = function(result) if caption is not None else None
             if figure is not None:
                 drawn.append((section, name, caption, png(figure)))

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
-from biomech_fit.formats.landmark_table import Landmark, LandmarkTable
+from biomech_fit.formats.landmark_table import JOINT_PAIRS, Landmark, LandmarkTable
 from biomech_fit.formats.mesh import vertex_normals
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.surface_body import SurfaceBody, read_surface_body
@@ -290,15 +290,21 @@ def _body_distances(model: mujoco.MjModel, data: mujoco.MjData, points: np.ndarr
 
 
 def _landmarks(parts: SurfaceBody, data: mujoco.MjData, vertices: np.ndarray, faces: np.ndarray) -> LandmarkTable:
-    """For each bony landmark the vertex from which the inward normal leads closest to it."""
+    """For each bony landmark the vertex from which the inward normal, or of a joint's pair the line through both, leads closest to it."""
     normals = vertex_normals(vertices, faces)
     tree = cKDTree(vertices)
+    bones = {name: data.xpos[place.body] + data.xmat[place.body].reshape(3, 3) @ place.position for name, place in parts.landmarks.items()}
+    pairs = [(f"{a}_{s}", f"{b}_{s}") for a, b in JOINT_PAIRS.values() for s in "rl"]
+    opposite = dict(pairs) | {b: a for a, b in pairs}
     entries, taken = [], set()
-    for name, place in parts.landmarks.items():
-        bone = data.xpos[place.body] + data.xmat[place.body].reshape(3, 3) @ place.position
+    for name, bone in bones.items():
         near = np.array([v for v in tree.query_ball_point(bone, 0.06) if v not in taken])
-        depth = np.einsum("vi,vi->v", vertices[near] - bone, normals[near])
-        miss = np.linalg.norm(vertices[near] - np.maximum(depth, 0)[:, None] * normals[near] - bone, axis=1)
+        outward = normals[near]
+        if name in opposite:
+            line = bone - bones[opposite[name]]
+            outward = np.repeat([line / np.linalg.norm(line)], len(near), 0)
+        depth = np.einsum("vi,vi->v", vertices[near] - bone, outward)
+        miss = np.linalg.norm(vertices[near] - np.maximum(depth, 0)[:, None] * outward - bone, axis=1)
         best = int(np.argmin(miss + 0.2 * np.abs(depth)))
         taken.add(int(near[best]))
         entries.append(Landmark(name, (int(near[best]),), float(max(depth[best], 0.0)), "template of biomech_fit.sim.surface"))
