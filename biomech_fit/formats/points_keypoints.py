@@ -25,12 +25,14 @@ class PointsOfSet:
     """(T, K, 3) m; NaN = missing, or not in the file."""
     used: dict[str, str]
     """Keypoint to the names of the file's points."""
+    notices: tuple[str, ...] = ()
+    """Entries of the map that came to nothing."""
 
 
 def find_points(points: Points3D, source: str, wanted: str | None = None, mapping: PointsMap | None = None) -> PointsOfSet | None:
     """The trial's points as keypoints of the set `wanted` (name or YAML), or of the one whose names fit most of them.
 
-    A map's own entries go before names. Names are compared without regard to case, and without the subject in front ("Ann:LKNE").
+    What a map says of a keypoint goes in place of its names. Names are compared without regard to case, and without the subject in front ("Ann:LKNE").
     None: no set fits, and none was asked for. Raises InputError where one was, naming what it looked for and what there is.
     """
     index = point_index(points, source)
@@ -58,17 +60,26 @@ def find_points(points: Points3D, source: str, wanted: str | None = None, mappin
     xyz = np.full((len(points.time_s), len(chosen), 3), np.nan)
     for keypoint, which in columns.items():
         xyz[:, chosen.names.index(keypoint)] = mean_of(points, which)
-    return PointsOfSet(chosen, xyz, {k: " ".join(points.names[c] for c in which) for k, which in columns.items()})
+    lacking = {k: " or ".join(" + ".join(g) for g in groups) for k, groups in own.items() if k not in columns}
+    notices = [f"'{source}': the points map gives {k} no point; {names} is not in the file, or is another keypoint's." for k, names in lacking.items()]
+    used = {k: " ".join(points.names[c] for c in which) for k, which in columns.items()}
+    return PointsOfSet(chosen, xyz, used, tuple(notices))
 
 
-def _columns(keypoint_set: KeypointSet, aliases: dict[str, tuple[str, ...]], own: dict[str, tuple[tuple[str, ...], ...]], index: dict[str, int]) -> dict:
-    """Keypoint to the columns of its points."""
-    out: dict[str, list[int]] = {}
-    taken: set[int] = set()
+def _columns(
+    keypoint_set: KeypointSet, aliases: dict[str, tuple[str, ...]], own: dict[str, tuple[tuple[str, ...], ...]], index: dict[str, int]
+) -> dict[str, list[int]]:
+    """Keypoint to the columns of its points. A point is one keypoint's only; the mean of several is taken where none of them is a keypoint by itself."""
+    wanted: dict[str, list[int]] = {}
     for keypoint in keypoint_set.names:
         groups = own.get(keypoint) or tuple((n,) for n in (keypoint, *aliases.get(keypoint, ())))
         which = next(([index[n.lower()] for n in g] for g in groups if all(n.lower() in index for n in g)), None)
-        if which and not taken & set(which):
-            out[keypoint] = which
-            taken |= set(which)
-    return out
+        if which:
+            wanted[keypoint] = which
+    chosen: set[str] = set()
+    taken: set[int] = set()
+    for keypoint in sorted(wanted, key=lambda k: len(wanted[k])):
+        if not taken & set(wanted[keypoint]):
+            chosen.add(keypoint)
+            taken |= set(wanted[keypoint])
+    return {keypoint: which for keypoint, which in wanted.items() if keypoint in chosen}

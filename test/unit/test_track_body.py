@@ -18,7 +18,7 @@ from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.osim import read_osim
 from biomech_fit.formats.points3d import Points3D
 from biomech_fit.formats.points_keypoints import find_points
-from biomech_fit.formats.points_map import load_points_map
+from biomech_fit.formats.points_map import PointsMap, load_points_map
 from biomech_fit.formats.subject import read_subject
 from biomech_fit.formats.trc import read_trc, write_trc
 
@@ -82,6 +82,12 @@ def test_points_find_their_set() -> None:
     assert find_points(points("LHEE RHEE C7 a b c d e f g"), "x") is None
     coco = "Nose LEye REye LEar REar LShoulder RShoulder LElbow RElbow LWrist RWrist LHip RHip LKnee RKnee LAnkle RAnkle"
     assert find_points(points(coco), "x").keypoint_set.name == "coco_17"
+    mapping = PointsMap("mine", {}, "h36m_17", {"MidHip": (("RHip", "LHip"),), "Thorax": (("RShoulder", "LShoulder"), ("C7",)), "Head": (("Top",),)})
+    found = find_points(points(coco.replace("RShoulder", "r_acromion")), "x", mapping=mapping)
+    assert found.used["RHip"] == "RHip" and "MidHip" not in found.used and "Thorax" not in found.used  # a point is one keypoint's only
+    assert [n.split(" gives ")[1].split(";")[0] for n in found.notices] == [
+        "MidHip no point", "Thorax no point", "Head no point",
+    ] and "RShoulder + LShoulder or C7 is not in the file" in found.notices[1]  # fmt: skip
     with pytest.raises(InputError, match="3 points of the keypoint set coco_17"):
         find_points(points("LHip RHip LKnee a b"), "x", "coco_17")
 
