@@ -45,7 +45,7 @@ def run_points(args: argparse.Namespace) -> int:
     settings = step_settings(config, args.skip_steps)
     found = None if by_markers else wanted_points(args, recording)
     if recording.feet is None and found is None and not by_markers:
-        raise InputError(recording.no_feet)
+        raise InputError(recording.no_feet + ("" if args.no_body else " Nor do they fit a keypoint set (--keypoint-set)."))
     make_folder(args.out)
     began = time.perf_counter()
     causal, smoothed = read_gait(recording, config)

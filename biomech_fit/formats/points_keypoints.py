@@ -26,13 +26,14 @@ class PointsOfSet:
     used: dict[str, str]
     """Keypoint to the names of the file's points."""
     notices: tuple[str, ...] = ()
-    """Entries of the map that came to nothing."""
+    """What is to be said of it."""
 
 
 def find_points(points: Points3D, source: str, wanted: str | None = None, mapping: PointsMap | None = None) -> PointsOfSet | None:
     """The trial's points as keypoints of the set `wanted` (name or YAML), or of the one whose names fit most of them.
 
     What a map says of a keypoint goes in place of its names. Names are compared without regard to case, and without the subject in front ("Ann:LKNE").
+    Where a set is asked for, none of its names is there, and the file has as many points, they are taken in the set's order.
     None: no set fits, and none was asked for. Raises InputError where one was, naming what it looked for and what there is.
     """
     index = point_index(points, source)
@@ -49,6 +50,10 @@ def find_points(points: Points3D, source: str, wanted: str | None = None, mappin
     if unknown:
         names = ", ".join(chosen.names)
         raise InputError(f"The points map '{mapping.name}' names the keypoint {unknown[0]}, which the set {chosen.name} lacks; it has {names}.")
+    notices = []
+    if not columns and name is not None and not own and len(points.names) == len(chosen):
+        columns = {keypoint: [k] for k, keypoint in enumerate(chosen.names)}
+        notices = [f"'{source}' has none of the names of {chosen.name}, but as many points; they are taken in its order ({', '.join(chosen.names[:4])} ...)."]
     if len(columns) < LEAST_KEYPOINTS:
         if name is None:
             return None
@@ -61,7 +66,7 @@ def find_points(points: Points3D, source: str, wanted: str | None = None, mappin
     for keypoint, which in columns.items():
         xyz[:, chosen.names.index(keypoint)] = mean_of(points, which)
     lacking = {k: " or ".join(" + ".join(g) for g in groups) for k, groups in own.items() if k not in columns}
-    notices = [f"'{source}': the points map gives {k} no point; {names} is not in the file, or is another keypoint's." for k, names in lacking.items()]
+    notices += [f"'{source}': the points map gives {k} no point; {names} is not in the file, or is another keypoint's." for k, names in lacking.items()]
     used = {k: " ".join(points.names[c] for c in which) for k, which in columns.items()}
     return PointsOfSet(chosen, xyz, used, tuple(notices))
 

@@ -88,6 +88,8 @@ def test_points_find_their_set() -> None:
     assert [n.split(" gives ")[1].split(";")[0] for n in found.notices] == [
         "MidHip no point", "Thorax no point", "Head no point",
     ] and "RShoulder + LShoulder or C7 is not in the file" in found.notices[1]  # fmt: skip
+    found = find_points(points(" ".join(f"p{k}" for k in range(17))), "x", "h36m_17")
+    assert found.used["RWrist"] == "p16" and "taken in its order (MidHip, RHip" in found.notices[0]
     with pytest.raises(InputError, match="3 points of the keypoint set coco_17"):
         find_points(points("LHip RHip LKnee a b"), "x", "coco_17")
 
@@ -129,7 +131,7 @@ def test_what_does_not_go_together_is_said(tmp_path: Path, capsys: pytest.Captur
         ([trc, "--keypoint-set", "plug_in_gait"], "at least 8"),
         ([trc, "--points-map", str(tmp_path / "map.yaml")], "no keypoint_set"),
         ([trc, "--points-map", str(tmp_path / "bad.yaml")], "Tail"),
-        ([trc, "--points-map", str(tmp_path / "empty.yaml")], "some of the entries"),
+        ([trc, "--points-map", str(tmp_path / "empty.yaml")], "must have points or keypoints"),
         ([str(tmp_path), "--no-body"], "--no-body"),
     ):
         assert main(["track", *arguments, "-o", str(tmp_path / "out")]) == 2, words
