@@ -171,13 +171,13 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], .
 _OFFLINE_CAPTIONS = {
     "joint_angles": "The fit with its 95 % band. Blue: left, red: right.",
     "pelvis": "Position and orientation; below each its 95 % band.",
-    "latency": None,
+    "latency": "",
 }
-"""What is said of an offline fit's pictures, where it is not the same; None = no such picture."""
+"""What is said of an offline fit's pictures, where it is not the same; empty = no such picture."""
 
 
-def caption_of(picture: str, offline: bool) -> str | None:
-    """What is written under a picture of this name; None = an offline fit has no such picture."""
+def caption_of(picture: str, offline: bool) -> str:
+    """What is written under a picture of this name; empty = an offline fit has no such picture."""
     usual = next(caption for _, name, caption, _ in _PICTURES if name == picture)
     return _OFFLINE_CAPTIONS.get(picture, usual) if offline else usual
 
@@ -192,7 +192,7 @@ def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
             if name == "gc_curves":
                 drawn += gait
             caption = caption_of(name, result.offline)
-            figure = function(result) if caption is not None else None
+            figure = function(result) if caption else None
             if figure is not None:
                 drawn.append((section, name, caption, png(figure)))
             if name == "gc_curves":
