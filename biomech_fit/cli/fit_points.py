@@ -22,7 +22,10 @@ def run_fit_points(args: argparse.Namespace, names: list[str]) -> int:
     from biomech_fit.formats.subject import read_subject, subject_from_estimate, write_subject
     from biomech_fit.offline.points_fit import PointsTake, fit_points
 
-    given = {"--calibration": args.calibration, "--no-refine-cameras": args.no_refine_cameras, "--frame-rate": args.frame_rate, "--meta": args.meta}
+    given = {
+        "--calibration": args.calibration, "--no-refine-cameras": args.no_refine_cameras, "--frame-rate": args.frame_rate, "--meta": args.meta,
+        "--scheduler": args.scheduler,
+    }  # fmt: skip
     useless = [name for name, value in given.items() if value]
     if useless:
         raise InputError(f"{' and '.join(useless)} cannot be used with 3D points ({args.recordings[0].name}).")

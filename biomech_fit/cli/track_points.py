@@ -40,6 +40,8 @@ def run_points(args: argparse.Namespace) -> int:
     if useless:
         raise InputError(f"{' and '.join(useless)} cannot be used with '{args.recording.name}': 3D points need no cameras, and their file says its rate.")
     by_markers = is_osim(args.model) and not args.no_body
+    if args.ik_tasks and not by_markers:
+        raise InputError("--ik-tasks is for --model M.osim, whose markers it weighs; no OpenSim model is fitted here.")
     recording = open_points(args.recording, points_map=args.points_map, world_up=args.world_up, need_feet=False)
     config = load_config(args.config) if args.config else FitConfig()
     settings = step_settings(config, args.skip_steps)

@@ -58,6 +58,7 @@ def test_files_of_one_person_by_the_directions_of_bones(tmp_path: Path, capsys: 
     ("options", "said"),
     [
         (["--calibration", "c.toml"], "--calibration cannot be used with 3D points"),
+        (["--scheduler", "tcp://x:1"], "--scheduler cannot be used with 3D points"),
         (["--model", "m.osim"], "takes no OpenSim model for 3D points"),
         (["elsewhere"], "has no 3D points; one fit takes either"),
     ],

@@ -128,6 +128,7 @@ def test_what_does_not_go_together_is_said(tmp_path: Path, capsys: pytest.Captur
         ([trc, "--calibration", "c.toml"], "--calibration"),
         ([trc, "--model", osim, "--subject", "s.yaml"], "--subject"),
         ([trc, "--model", osim], "None of the measured markers"),
+        ([trc, "--ik-tasks", "t.xml"], "--ik-tasks is for --model M.osim"),
         ([trc, "--keypoint-set", "plug_in_gait"], "at least 8"),
         ([trc, "--points-map", str(tmp_path / "map.yaml")], "no keypoint_set"),
         ([trc, "--points-map", str(tmp_path / "bad.yaml")], "Tail"),
