@@ -22,7 +22,10 @@ def run_fit_points(args: argparse.Namespace, names: list[str]) -> int:
     from biomech_fit.formats.subject import read_subject, subject_from_estimate, write_subject
     from biomech_fit.offline.points_fit import PointsTake, fit_points
 
-    given = {"--calibration": args.calibration, "--no-refine-cameras": args.no_refine_cameras, "--frame-rate": args.frame_rate, "--meta": args.meta}
+    given = {
+        "--calibration": args.calibration, "--no-refine-cameras": args.no_refine_cameras, "--frame-rate": args.frame_rate, "--meta": args.meta,
+        "--scheduler": args.scheduler,
+    }  # fmt: skip
     useless = [name for name, value in given.items() if value]
     if useless:
         raise InputError(f"{' and '.join(useless)} cannot be used with 3D points ({args.recordings[0].name}).")
@@ -61,7 +64,7 @@ def run_fit_points(args: argparse.Namespace, names: list[str]) -> int:
 
 
 def _write(args: argparse.Namespace, folder: Path, recording: Any, points: Any, results: Any, fit: Any, body: Any, model: Any, config: Any) -> None:
-    """The files of `track`; gait is read with the whole recording known, so `folder` and `folder`/smoothed hold the same."""
+    """One set of the files that `track` writes; gait is read with the whole recording known."""
     from dataclasses import asdict
 
     import numpy as np
@@ -92,7 +95,7 @@ def _write(args: argparse.Namespace, folder: Path, recording: Any, points: Any, 
     part = write_fitted_body(folder, track, points.xyz[there], points.used, recording, report, by="offline fit")
     gait = read_gait(recording, config)[1]
     settings = step_settings(config, args.skip_steps)
-    summary = write_points_outputs(folder, PointsResult(recording, gait, gait, wall_s, version(), settings, part), report=report)
+    summary = write_points_outputs(folder, PointsResult(recording, None, gait, wall_s, version(), settings, part), report=report)
     for notice in recording.notices:
         print(notice, file=sys.stderr)
     say_summary(folder, summary)

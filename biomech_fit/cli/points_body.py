@@ -25,6 +25,7 @@ def wanted_points(args: argparse.Namespace, recording: Any) -> Any:
     asked = next((option for option, value in (("--model", args.model), ("--subject", args.subject)) if value), None)
     if found is None and asked:
         raise InputError(f"{asked} cannot be used with '{recording.name}': its points' names fit no keypoint set (--keypoint-set, --points-map).")
+    recording.notices.extend(found.notices if found is not None else ())
     return found
 
 

@@ -40,12 +40,14 @@ def run_points(args: argparse.Namespace) -> int:
     if useless:
         raise InputError(f"{' and '.join(useless)} cannot be used with '{args.recording.name}': 3D points need no cameras, and their file says its rate.")
     by_markers = is_osim(args.model) and not args.no_body
+    if args.ik_tasks and not by_markers:
+        raise InputError("--ik-tasks is for --model M.osim, whose markers it weighs; no OpenSim model is fitted here.")
     recording = open_points(args.recording, points_map=args.points_map, world_up=args.world_up, need_feet=False)
     config = load_config(args.config) if args.config else FitConfig()
     settings = step_settings(config, args.skip_steps)
     found = None if by_markers else wanted_points(args, recording)
     if recording.feet is None and found is None and not by_markers:
-        raise InputError(recording.no_feet)
+        raise InputError(recording.no_feet + ("" if args.no_body else " Nor do they fit a keypoint set (--keypoint-set)."))
     make_folder(args.out)
     began = time.perf_counter()
     causal, smoothed = read_gait(recording, config)
@@ -96,7 +98,8 @@ def say_summary(out: Path, summary: dict[str, Any]) -> None:
     else:
         print(NO_BODY)
     angles = "joint_angles.mot, keypoints.trc, " if summary["body_fitted"] else ""
-    print(f"Written: {out} ({angles}gait_events.csv, steps.csv, summary.json ...; smoothed/ holds the same, gait there with the whole recording known)")
+    both = "; smoothed/ holds the same, gait there with the whole recording known" if "causal" in events else ""
+    print(f"Written: {out} ({angles}gait_events.csv, steps.csv, summary.json ...{both})")
 
 
 def _say_body(summary: dict[str, Any]) -> None:
@@ -109,7 +112,9 @@ def _say_body(summary: dict[str, Any]) -> None:
         )
         return
     fitted = summary["status"].get("OK", 0) + summary["status"].get("REINITIALISED", 0)
+    points = f"{off['median']:.1f} mm" + (f", smoothed {off['smoothed']['median']:.1f} mm (medians)" if "smoothed" in off else " (median)")
+    pace = f"; {summary['fit_realtime_factor']:.1f} x real time" if "smoothed" in off else ""
     print(
         f"Body fitted to {len(summary['keypoints_used'])} points as {summary['keypoint_set']}: {fitted} of {summary['frames']} frames, points off by "
-        f"{off['median']:.1f} mm, smoothed {off['smoothed']['median']:.1f} mm (medians); {summary['fit_realtime_factor']:.1f} x real time."
+        f"{points}{pace}."
     )

@@ -13,6 +13,13 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.formats.resources import config_directory, read_yaml
 
 BUILT_IN = ("smpl", "smplx")
+JOINT_PAIRS = {
+    "knee": ("femoral_epicondyle_lateral", "femoral_epicondyle_medial"),
+    "ankle": ("malleolus_lateral", "malleolus_medial"),
+    "elbow": ("humeral_epicondyle_lateral", "humeral_epicondyle_medial"),
+    "wrist": ("radial_styloid", "ulnar_styloid"),
+}
+"""The landmarks on either side of a joint, of which it is the middle. Soft tissue over one of them lies along the line to the other."""
 _SIDES = {"left": "_l", "right": "_r", "middle": ""}
 
 
@@ -25,7 +32,7 @@ class Landmark:
     vertices: tuple[int, ...]
     """Their mean is the point."""
     tissue_m: float
-    """How far under the skin the bone is taken to lie, along the inward normal."""
+    """How far under the skin the bone is taken to lie: of a joint's pair towards the other one, else along the inward normal."""
     source: str
     note: str = ""
     """Where sources disagree."""
@@ -43,6 +50,12 @@ class LandmarkTable:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(entry.name for entry in self.landmarks)
+
+    def opposite(self) -> dict[int, int]:
+        """For each landmark of a joint's pair (JOINT_PAIRS) that the table has whole, the other one, by number."""
+        number = {name: k for k, name in enumerate(self.names)}
+        pairs = [(f"{a}_{s}", f"{b}_{s}") for a, b in JOINT_PAIRS.values() for s in "rl"]
+        return {number[x]: number[y] for a, b in pairs if a in number and b in number for x, y in ((a, b), (b, a))}
 
     def points(self, vertices: np.ndarray) -> np.ndarray:
         """(L, D) of anything per vertex (V, D), e.g. positions or normals."""

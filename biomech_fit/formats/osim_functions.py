@@ -23,7 +23,7 @@ def read_function(element: Element | None, inputs: int, where: str) -> JointFunc
     kind = element.tag
     if kind == "MultiplierFunction":
         inner = element.find("function")
-        inside = next((e for e in inner), None) if inner is not None else next((e for e in element if e.tag in FUNCTIONS), None)
+        inside = next((e for e in (element if inner is None else inner) if e.tag != "scale"), None)
         return read_function(inside, inputs, where).scaled(float(numbers(element, "scale", where, 1, (1.0,))[0]))
     if kind == "Constant":
         return Affine((0.0,) * inputs, float(numbers(element, "value", where, 1, (0.0,))[0]))

@@ -27,8 +27,7 @@ def read_coordinates(joint: Element, kind: str, where: str) -> list[Coordinate]:
     found = list(members(joint, "coordinates", "CoordinateSet"))
     plain = _PLAIN.get(kind)
     if plain is None:
-        angles = {e.get("name", ""): _is_angle(joint, e) for e in found}
-        return [_coordinate(e, angles[e.get("name", "")], where) for e in found]
+        return [_coordinate(e, _is_angle(joint, e, where), where) for e in found]
     if not found:
         return [Coordinate(f"{joint.get('name', '')}_coord_{k}", letter.isupper()) for k, letter in enumerate(plain)]
     if len(found) != len(plain):
@@ -86,15 +85,15 @@ def _function_element(element: Element) -> Element | None:
     return next((e for e in element if e.tag not in ("coordinates", "axis")), None)
 
 
-def _is_angle(joint: Element, coordinate: Element) -> bool:
-    """OpenSim's motion type: as the old files say it, else by the first axis that the coordinate drives with slope 1."""
+def _is_angle(joint: Element, coordinate: Element, where: str) -> bool:
+    """OpenSim's motion type: as the old files say it, else by the first axis that the coordinate drives with slope 1 or -1."""
     said = text(coordinate, "motion_type").lower()
     if said:
         return said == "rotational"
     for axis in joint.iterfind("SpatialTransform/TransformAxis"):
         if text(axis, "coordinates").split() == [coordinate.get("name")]:
             function = _function_element(axis)
-            if function is not None and function.tag == "LinearFunction" and text(function, "coefficients").split()[:1] in (["1"], ["1.0"], ["-1"], ["-1.0"]):
+            if function is not None and function.tag == "LinearFunction" and abs(numbers(function, "coefficients", where, 2)[0]) == 1.0:
                 return axis.get("name", "").startswith("rotation")
     return False
 

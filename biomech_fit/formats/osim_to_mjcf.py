@@ -34,6 +34,8 @@ class Approximation:
 
 @dataclass(frozen=True)
 class Converted:
+    """An OpenSim model as MJCF, and what the conversion costs."""
+
     mjcf: str
     """Bodies, joints, ranges, and a site for every marker; the root floats in the z-up world."""
     approximations: tuple[Approximation, ...]

@@ -25,12 +25,15 @@ class PointsOfSet:
     """(T, K, 3) m; NaN = missing, or not in the file."""
     used: dict[str, str]
     """Keypoint to the names of the file's points."""
+    notices: tuple[str, ...] = ()
+    """What is to be said of it."""
 
 
 def find_points(points: Points3D, source: str, wanted: str | None = None, mapping: PointsMap | None = None) -> PointsOfSet | None:
     """The trial's points as keypoints of the set `wanted` (name or YAML), or of the one whose names fit most of them.
 
-    A map's own entries go before names. Names are compared without regard to case, and without the subject in front ("Ann:LKNE").
+    What a map says of a keypoint goes in place of its names. Names are compared without regard to case, and without the subject in front ("Ann:LKNE").
+    Where a set is asked for, none of its names is there, and the file has as many points, they are taken in the set's order.
     None: no set fits, and none was asked for. Raises InputError where one was, naming what it looked for and what there is.
     """
     index = point_index(points, source)
@@ -47,6 +50,10 @@ def find_points(points: Points3D, source: str, wanted: str | None = None, mappin
     if unknown:
         names = ", ".join(chosen.names)
         raise InputError(f"The points map '{mapping.name}' names the keypoint {unknown[0]}, which the set {chosen.name} lacks; it has {names}.")
+    notices = []
+    if not columns and name is not None and not own and len(points.names) == len(chosen):
+        columns = {keypoint: [k] for k, keypoint in enumerate(chosen.names)}
+        notices = [f"'{source}' has none of the names of {chosen.name}, but as many points; they are taken in its order ({', '.join(chosen.names[:4])} ...)."]
     if len(columns) < LEAST_KEYPOINTS:
         if name is None:
             return None
@@ -58,17 +65,26 @@ def find_points(points: Points3D, source: str, wanted: str | None = None, mappin
     xyz = np.full((len(points.time_s), len(chosen), 3), np.nan)
     for keypoint, which in columns.items():
         xyz[:, chosen.names.index(keypoint)] = mean_of(points, which)
-    return PointsOfSet(chosen, xyz, {k: " ".join(points.names[c] for c in which) for k, which in columns.items()})
+    lacking = {k: " or ".join(" + ".join(g) for g in groups) for k, groups in own.items() if k not in columns}
+    notices += [f"'{source}': the points map gives {k} no point; {names} is not in the file, or is another keypoint's." for k, names in lacking.items()]
+    used = {k: " ".join(points.names[c] for c in which) for k, which in columns.items()}
+    return PointsOfSet(chosen, xyz, used, tuple(notices))
 
 
-def _columns(keypoint_set: KeypointSet, aliases: dict[str, tuple[str, ...]], own: dict[str, tuple[tuple[str, ...], ...]], index: dict[str, int]) -> dict:
-    """Keypoint to the columns of its points."""
-    out: dict[str, list[int]] = {}
-    taken: set[int] = set()
+def _columns(
+    keypoint_set: KeypointSet, aliases: dict[str, tuple[str, ...]], own: dict[str, tuple[tuple[str, ...], ...]], index: dict[str, int]
+) -> dict[str, list[int]]:
+    """Keypoint to the columns of its points. A point is one keypoint's only; the mean of several is taken where none of them is a keypoint by itself."""
+    wanted: dict[str, list[int]] = {}
     for keypoint in keypoint_set.names:
         groups = own.get(keypoint) or tuple((n,) for n in (keypoint, *aliases.get(keypoint, ())))
         which = next(([index[n.lower()] for n in g] for g in groups if all(n.lower() in index for n in g)), None)
-        if which and not taken & set(which):
-            out[keypoint] = which
-            taken |= set(which)
-    return out
+        if which:
+            wanted[keypoint] = which
+    chosen: set[str] = set()
+    taken: set[int] = set()
+    for keypoint in sorted(wanted, key=lambda k: len(wanted[k])):
+        if not taken & set(wanted[keypoint]):
+            chosen.add(keypoint)
+            taken |= set(wanted[keypoint])
+    return {keypoint: which for keypoint, which in wanted.items() if keypoint in chosen}

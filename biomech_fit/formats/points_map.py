@@ -16,6 +16,7 @@ ROLES = ("left_heel", "right_heel", "left_toe", "right_toe", "left_ankle", "righ
 FALLBACK = {"left_heel": "left_ankle", "right_heel": "right_ankle", "left_toe": "left_ankle", "right_toe": "right_ankle"}
 """Every one of these, or what stands in for it, must be there."""
 _MOST_NAMES = 1000
+_ENTRIES = ("name", "points", "keypoint_set", "keypoints")
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,13 @@ def load_points_map(name_or_path: str | Path) -> PointsMap:
     else:
         raise InputError(f"Unknown points map '{text}'; choose one of {', '.join(points_map_names())} or give a YAML file.")
     content = read_yaml(path, "points map")
+    other = sorted(str(entry) for entry in content if entry not in _ENTRIES)
+    if other:
+        raise InputError(f"The points map '{path}' has an unknown entry '{other[0]}'; valid are {', '.join(_ENTRIES)}.")
     roles, keypoints, keypoint_set = content.get("points", {}), content.get("keypoints", {}), content.get("keypoint_set")
     good = isinstance(roles, dict) and isinstance(keypoints, dict) and (roles or keypoints or keypoint_set) and isinstance(keypoint_set, str | None)
-    if not good or set(content) - {"name", "points", "keypoints", "keypoint_set"}:
-        raise InputError(f"The points map '{path}' must have some of the entries name, points, keypoint_set and keypoints, and no others.")
+    if not good:
+        raise InputError(f"The points map '{path}' must have points or keypoints (names to points), or keypoint_set (a set's name).")
     unknown = [str(r) for r in roles if r not in ROLES]
     if unknown:
         raise InputError(f"The points map '{path}' has an unknown entry '{unknown[0]}' under points; valid are {', '.join(ROLES)}.")

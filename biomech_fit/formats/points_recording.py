@@ -59,8 +59,8 @@ def open_points(path: str | Path, *, points_map: str | Path | None = None, world
     Args:
         path: the file.
         points_map: name or YAML of a map of its points; None = the first built-in one that fits.
-        need_feet: without feet it is of no use.
         world_up: its axis that points up ("z", "-y" ...); None = what the file says, else what lies over the feet, else z (.c3d) or y (.trc).
+        need_feet: without feet it is of no use.
 
     Raises:
         InputError: one sentence that says what was wrong and what is valid.

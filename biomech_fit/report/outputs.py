@@ -171,9 +171,15 @@ _PICTURES: tuple[tuple[str, str, str, Callable[[TrackResult], Figure | None]], .
 _OFFLINE_CAPTIONS = {
     "joint_angles": "The fit with its 95 % band. Blue: left, red: right.",
     "pelvis": "Position and orientation; below each its 95 % band.",
-    "latency": None,
+    "latency": "",
 }
-"""What is said of an offline fit's pictures, where it is not the same; None = no such picture."""
+"""What is said of an offline fit's pictures, where it is not the same; empty = no such picture."""
+
+
+def caption_of(picture: str, offline: bool) -> str:
+    """What is written under a picture of this name; empty = an offline fit has no such picture."""
+    usual = next(caption for _, name, caption, _ in _PICTURES if name == picture)
+    return _OFFLINE_CAPTIONS.get(picture, usual) if offline else usual
 
 
 def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
@@ -182,11 +188,11 @@ def _draw(result: TrackResult) -> list[tuple[str, str, str, bytes]]:
     view = view_of(result)
     gait = [] if view is None else draw_gait(view)
     with styled():
-        for section, name, caption, function in _PICTURES:
+        for section, name, _, function in _PICTURES:
             if name == "gc_curves":
                 drawn += gait
-            caption = _OFFLINE_CAPTIONS.get(name, caption) if result.offline else caption
-            figure = function(result) if caption is not None else None
+            caption = caption_of(name, result.offline)
+            figure = function(result) if caption else None
             if figure is not None:
                 drawn.append((section, name, caption, png(figure)))
             if name == "gc_curves":

@@ -16,7 +16,7 @@ from biomech_fit.formats.subject import write_subject
 from biomech_fit.formats.trc import write_trc
 from biomech_fit.report import pictures, pictures_pelvis
 from biomech_fit.report.figures import status_counts
-from biomech_fit.report.outputs import png, write_trajectory
+from biomech_fit.report.outputs import caption_of, png, write_trajectory
 from biomech_fit.report.result import TrackResult
 from biomech_fit.report.style import styled
 
@@ -55,16 +55,18 @@ class MarkerSolution:
 def write_fitted_body(
     out: str | Path, track: TrackResult, measured: np.ndarray, used: dict[str, str], recording: PointsRecording, report: bool, by: str = "streaming solver"
 ) -> BodyPart:
-    """A fit's joint_angles.mot, keypoints.trc, joint_centres.trc and estimates.npz into `out` (causal) and `out`/smoothed, and subject.yaml. `by` says whose.
+    """A fit's joint_angles.mot, keypoints.trc, joint_centres.trc and estimates.npz into `out` (causal) and `out`/smoothed, or of an offline fit into `out`, and
+    subject.yaml. `by` says whose.
 
     `measured` (T, K, 3) m is what was fitted, of the run's frames; `used` says which of the file's points each keypoint is.
     """
     out = Path(out)
-    write_trajectory(out, track, track.causal)
-    write_trajectory(out / "smoothed", track, track.smoothed)
+    for folder, trajectory in [(out, track.smoothed)] if track.offline else [(out, track.causal), (out / "smoothed", track.smoothed)]:
+        write_trajectory(folder, track, trajectory)
     if track.subject_model is not None:
         write_subject(out / "subject.yaml", track.subject_model)
     latency = track.latency_s[np.isfinite(track.latency_s)]
+    by_keypoint = {"by_keypoint": _medians(track.smoothed.keypoints - measured, track.keypoint_names)}
     pace = len(track.stamps_ns) / track.frame_rate_hz / track.wall_s if track.wall_s > 0 and track.frame_rate_hz else float("nan")
     summary: dict[str, Any] = {
         "body": by,
@@ -78,7 +80,7 @@ def write_fitted_body(
         "fit_realtime_factor": pace,
         "point_distance_mm": {
             **_distances(track.causal.keypoints - measured),
-            "smoothed": {**_distances(track.smoothed.keypoints - measured), "by_keypoint": _medians(track.smoothed.keypoints - measured, track.keypoint_names)},
+            **(by_keypoint if track.offline else {"smoothed": _distances(track.smoothed.keypoints - measured) | by_keypoint}),
         },
         "segment_lengths_m": {k: float(v) for k, v in track.segment_lengths_m.items()},
         "subject": track.subject,
@@ -86,16 +88,13 @@ def write_fitted_body(
     turning = [(i, n) for i, n in enumerate(track.coordinate_names) if track.coordinate_is_angle[i]]
     degrees = [{n: np.degrees(t.position[:, i]) for i, n in turning} for t in (track.causal, track.smoothed)]
     if recording.angles:
-        summary["angles_of_the_file"] = {name: against(angles, recording.angles) for name, angles in zip(("causal", "smoothed"), degrees, strict=True)}
+        compared = {name: against(angles, recording.angles) for name, angles in zip(("causal", "smoothed"), degrees, strict=True)}
+        summary["angles_of_the_file"] = compared["smoothed"] if track.offline else compared
     drawn = []
     if report:
-        captions = {
-            "joint_angles": "Thick: smoothed, with its 95 % band; thin: causal. Blue: left, red: right.",
-            "pelvis": "Position and orientation; below each, causal minus smoothed between the 95 % bands of both.",
-        }
         with styled():
             for name, figure in (("joint_angles", pictures.joint_angles(track)), ("pelvis", pictures_pelvis.pelvis(track))):
-                drawn += [(ANGLES, name, captions[name], png(figure))] if figure is not None else []
+                drawn += [(ANGLES, name, caption_of(name, track.offline), png(figure))] if figure is not None else []
     return BodyPart(summary, drawn, degrees[1])
 
 

@@ -31,8 +31,8 @@ class PointsResult:
     """A run over a `PointsRecording`."""
 
     recording: PointsRecording
-    causal: tuple[list[GaitEvent], list[StepParameters]]
-    """What a live subscriber would have got."""
+    causal: tuple[list[GaitEvent], list[StepParameters]] | None
+    """What a live subscriber would have got; None = of an offline fit, which has one set of files."""
     smoothed: tuple[list[GaitEvent], list[StepParameters]]
     """With the whole recording known."""
     wall_s: float
@@ -43,12 +43,14 @@ class PointsResult:
 
 
 def write_points_outputs(out: str | Path, result: PointsResult, report: bool = True) -> dict[str, Any]:
-    """Writes gait_events.csv and steps.csv into `out` (causal) and `out`/smoothed, summary.json, and the report; gives the summary.
+    """Writes gait_events.csv and steps.csv into `out` (causal) and `out`/smoothed, or of an offline fit into `out`, summary.json, and the report; gives the
+    summary.
 
     Times in the files are the recording's own.
     """
     out = Path(out)
-    for folder, (events, steps) in ((out, result.causal), (out / "smoothed", result.smoothed)):
+    parts = [(out, result.smoothed)] if result.causal is None else [(out, result.causal), (out / "smoothed", result.smoothed)]
+    for folder, (events, steps) in parts:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "gait_events.csv", events_csv(events, 0))
         write_text(folder / "steps.csv", steps_csv(steps, 0))
@@ -88,7 +90,7 @@ def summarise_points(result: PointsResult) -> dict[str, Any]:
         "start_s": 1e-9 * float(recording.stamps_ns[0]),
         "wall_s": result.wall_s,
         "realtime_factor": duration / result.wall_s if result.wall_s > 0 else math.nan,
-        "events": {**event_counts(events), "causal": event_counts(result.causal[0])},
+        "events": event_counts(events) | ({} if result.causal is None else {"causal": event_counts(result.causal[0])}),
         "steps": step_means(steps),
         "gait_summary": gait_figures(steps, result.step_settings),
         "notices": [*recording.notices, *([] if result.body is not None else [NO_BODY]), *([] if recording.feet is not None else [NO_GAIT])],
@@ -96,7 +98,9 @@ def summarise_points(result: PointsResult) -> dict[str, Any]:
         **(result.body.summary if result.body is not None else {}),
     }
     if recording.labels:
-        summary["labels"] = {"smoothed": label_errors(events, recording), "causal": label_errors(result.causal[0], recording)}
+        summary["labels"] = {"smoothed": label_errors(events, recording)}
+        if result.causal is not None:
+            summary["labels"]["causal"] = label_errors(result.causal[0], recording)
     return summary
 
 

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
-from biomech_fit.formats.landmark_table import Landmark, LandmarkTable
+from biomech_fit.formats.landmark_table import JOINT_PAIRS, Landmark, LandmarkTable
 from biomech_fit.formats.mesh import vertex_normals
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.surface_body import SurfaceBody, read_surface_body
@@ -107,7 +107,7 @@ def template() -> Template:
     local = np.einsum("bij,vbi->vbj", turns, vertices[:, None] - data.xpos)
     normal = np.einsum("bij,vi->vbj", turns, normals)
     table = _landmarks(parts, data, vertices, faces)
-    away, which = cKDTree(vertices[[entry.vertices[0] for entry in table.landmarks]]).query(vertices)
+    away, which = cKDTree(table.points(vertices)).query(vertices)
     near = np.exp(-((away / LANDMARK_REACH_M) ** 2))
     share = 1 - (1 - LANDMARK_FLESH) * near
     holder = np.array([parts.landmarks[name].body for name in table.names])[which]
@@ -290,16 +290,30 @@ def _body_distances(model: mujoco.MjModel, data: mujoco.MjData, points: np.ndarr
 
 
 def _landmarks(parts: SurfaceBody, data: mujoco.MjData, vertices: np.ndarray, faces: np.ndarray) -> LandmarkTable:
-    """For each bony landmark the vertex from which the inward normal leads closest to it."""
-    normals = vertex_normals(vertices, faces)
-    tree = cKDTree(vertices)
-    entries, taken = [], set()
-    for name, place in parts.landmarks.items():
-        bone = data.xpos[place.body] + data.xmat[place.body].reshape(3, 3) @ place.position
-        near = np.array([v for v in tree.query_ball_point(bone, 0.06) if v not in taken])
-        depth = np.einsum("vi,vi->v", vertices[near] - bone, normals[near])
-        miss = np.linalg.norm(vertices[near] - np.maximum(depth, 0)[:, None] * normals[near] - bone, axis=1)
+    """For each bony landmark the vertex, or the mean of two neighbours, from which the inward normal leads closest to it.
+
+    Of a joint's pair the line through both instead of the normal.
+    """
+    edges = np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
+    choices = np.concatenate([np.repeat(np.arange(len(vertices))[:, None], 2, 1), edges])
+    places, normals = vertices[choices].mean(1), vertex_normals(vertices, faces)[choices].mean(1)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    tree = cKDTree(places)
+    bones = {name: data.xpos[place.body] + data.xmat[place.body].reshape(3, 3) @ place.position for name, place in parts.landmarks.items()}
+    pairs = [(f"{a}_{s}", f"{b}_{s}") for a, b in JOINT_PAIRS.values() for s in "rl"]
+    opposite = dict(pairs) | {b: a for a, b in pairs}
+    entries, taken = [], np.zeros(len(vertices), bool)
+    for name, bone in bones.items():
+        near = np.array(tree.query_ball_point(bone, 0.06))
+        near = near[~taken[choices[near]].any(1)]
+        outward = normals[near]
+        if name in opposite:
+            line = bone - bones[opposite[name]]
+            outward = np.repeat([line / np.linalg.norm(line)], len(near), 0)
+        depth = np.einsum("vi,vi->v", places[near] - bone, outward)
+        miss = np.linalg.norm(places[near] - np.maximum(depth, 0)[:, None] * outward - bone, axis=1)
         best = int(np.argmin(miss + 0.2 * np.abs(depth)))
-        taken.add(int(near[best]))
-        entries.append(Landmark(name, (int(near[best]),), float(max(depth[best], 0.0)), "template of biomech_fit.sim.surface"))
+        chosen = tuple(dict.fromkeys(choices[near[best]].tolist()))
+        taken[list(chosen)] = True
+        entries.append(Landmark(name, chosen, float(max(depth[best], 0.0)), "template of biomech_fit.sim.surface"))
     return LandmarkTable("biomech_fit_surface", "test body of biomech_fit", len(vertices), tuple(entries))

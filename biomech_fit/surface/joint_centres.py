@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from biomech_fit.formats.landmark_table import JOINT_PAIRS
+
 REED_HIP = {"female": (-0.197, 0.372, -0.270), "male": (-0.208, 0.361, -0.278)}
 """x, |y|, z over inter-ASIS width (Reed et al. 1999; Dumas et al. 2007)."""
 REED_L5S1 = {"female": (-0.289, 0.0, 0.172), "male": (-0.264, 0.0, 0.126)}
@@ -16,6 +18,10 @@ REED_C7T1 = {"female": (0.53, 14.0), "male": (0.55, 8.0)}
 """Share of the distance C7 to suprasternale, and degrees above that line."""
 REED_SHOULDER = (0.42, -67.0)
 """Male; the female pair that circulates (0.53, -5 degrees) puts the centre level with the acromion's skin, and its own sources leave it out. Taken for all."""
+HIP_ERROR_M = {"harrington_2007": 0.0041, "hara_2016": 0.0045, "bell_1990": 0.012, "reed_1999": 0.012}
+"""RMS per axis on people that the regression was not made from: Harrington 5.2, 3.6, 3.2 mm (MRI, 32 people, leaving one out), Hara 5.2, 4.4, 3.8 mm (CT, 157),
+Bell 19 mm in space on average (Bell 1990, 7 men; 33 mm with 95 % in Bell 1989). Reed published none; it takes the width alone, as Bell does. All were made
+from bones in images or on skeletons, so all take bone positions."""
 METHOD_STD_M = {"hip": 0.005, "knee": 0.005, "ankle": 0.005, "elbow": 0.005, "wrist": 0.005, "shoulder": 0.015, "C7T1": 0.010, "L5S1": 0.012}
 """Per axis, of a method by itself: hip as Harrington 2007 and Hara 2016 found by leaving one out, the others estimates."""
 
@@ -25,9 +31,9 @@ class JointCentre:
     """A joint centre as the landmarks give it."""
 
     position: np.ndarray
-    """(3,) m: the mean of the methods."""
+    """(3,) m: the mean of the methods, weighted by their published errors where there are several."""
     std_m: float
-    """Per axis, of the mean: spread of the methods over the root of their number, and the error that each has by itself."""
+    """Per axis, of that mean: from the spread of the methods, and the error that one has by itself."""
     spread_m: float = 0.0
     """Per axis: standard deviation of the methods, where there are several."""
     methods: dict[str, np.ndarray] = field(default_factory=dict)
@@ -37,13 +43,10 @@ class JointCentre:
 def joint_centres(bone: dict[str, np.ndarray], sex: str | None = None) -> dict[str, JointCentre]:
     """All that the landmarks allow: hip, knee, ankle, shoulder, elbow, wrist of each side (hip_r ...), L5S1, C7T1."""
     out: dict[str, JointCentre] = {}
-    for joint, pair in {
-        "knee": "femoral_epicondyle", "ankle": "malleolus", "elbow": "humeral_epicondyle"
-    }.items():  # fmt: skip
+    for joint, (a, b) in JOINT_PAIRS.items():
         for s in "rl":
-            _middle(out, bone, f"{joint}_{s}", f"{pair}_lateral_{s}", f"{pair}_medial_{s}")
-    for s in "rl":
-        _middle(out, bone, f"wrist_{s}", f"radial_styloid_{s}", f"ulnar_styloid_{s}")
+            if f"{a}_{s}" in bone and f"{b}_{s}" in bone:
+                out[f"{joint}_{s}"] = JointCentre((bone[f"{a}_{s}"] + bone[f"{b}_{s}"]) / 2, METHOD_STD_M[joint])
     out |= _pelvis(bone, out, sex)
     out |= _thorax(bone, out, sex)
     return out
@@ -87,7 +90,7 @@ def hip_centres(bone: dict[str, np.ndarray], knees: dict[str, np.ndarray], sex: 
 
 def _pelvis(bone: dict[str, np.ndarray], found: dict[str, JointCentre], sex: str | None) -> dict[str, JointCentre]:
     hips = hip_centres(bone, {s: found[f"knee_{s}"].position for s in "rl"}, sex)
-    out = {f"hip_{s}": _combined("hip", methods) for s, methods in hips.items()}
+    out = {f"hip_{s}": _combined_hip(methods) for s, methods in hips.items()}
     if "pubic_symphysis" in bone:
         origin = (bone["ASIS_r"] + bone["ASIS_l"]) / 2
         width = np.linalg.norm(bone["ASIS_r"] - bone["ASIS_l"])
@@ -132,13 +135,11 @@ def _of_sex(values: dict[str, tuple[float, ...]], sex: str | None) -> tuple[floa
     return values[sex]
 
 
-def _middle(out: dict[str, JointCentre], bone: dict[str, np.ndarray], name: str, a: str, b: str) -> None:
-    if a in bone and b in bone:
-        out[name] = JointCentre((bone[a] + bone[b]) / 2, METHOD_STD_M[name[:-2]])
-
-
-def _combined(joint: str, methods: dict[str, np.ndarray]) -> JointCentre:
+def _combined_hip(methods: dict[str, np.ndarray]) -> JointCentre:
+    """Weighted by inverse variance. They share landmarks, so their number does not make the error that each has by itself less."""
     points = np.array(list(methods.values()))
-    mean = points.mean(0)
-    spread = np.sqrt(((points - mean) ** 2).sum() / 3 / (len(points) - 1))
-    return JointCentre(mean, float(np.hypot(spread / np.sqrt(len(points)), METHOD_STD_M[joint])), float(spread), methods)
+    weights = np.array([HIP_ERROR_M[name] for name in methods]) ** -2
+    weights /= weights.sum()
+    mean = weights @ points
+    spread = np.sqrt(((points - points.mean(0)) ** 2).sum() / 3 / (len(points) - 1))
+    return JointCentre(mean, float(np.hypot(spread * np.linalg.norm(weights), METHOD_STD_M["hip"])), float(spread), methods)

@@ -73,9 +73,7 @@ def prepare(mesh: Mesh, table: LandmarkTable, unit: str | None = None) -> Scan:
         notices.append(f"The faces of {mesh.name} pointed inwards and were turned round.")
     normals = vertex_normals(vertices, faces)
     skin = table.points(vertices)
-    inward = table.points(normals)
-    inward /= -np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-9)
-    bone = skin + np.array([entry.tissue_m for entry in table.landmarks])[:, None] * inward
+    bone = skin + np.array([entry.tissue_m for entry in table.landmarks])[:, None] * _towards_bone(table, skin, normals)
     names = table.names
     extent = float(np.ptp(vertices @ file_up(points)[0]))
     tall = extent if abs(extent / (size * factor) - 1) < STANDING else size * factor
@@ -83,6 +81,17 @@ def prepare(mesh: Mesh, table: LandmarkTable, unit: str | None = None) -> Scan:
         mesh.name, vertices, faces, normals, table, dict(zip(names, skin, strict=True)), dict(zip(names, bone, strict=True)),
         unit, float(tall), tuple(notices),
     )  # fmt: skip
+
+
+def _towards_bone(table: LandmarkTable, skin: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """(L, 3) unit vectors: the inward normal, but from a landmark of a joint's pair towards the other one.
+
+    There the skin's normal leans as muscles and fat shape it, which would shift the joint along the limb.
+    """
+    inward = -table.points(normals)
+    for k, other in table.opposite().items():
+        inward[k] = skin[other] - skin[k]
+    return inward / np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-9)
 
 
 def stature(points: dict[str, np.ndarray]) -> float:

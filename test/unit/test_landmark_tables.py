@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from surface_example import synthetic_body
 
 from biomech_fit.config.paths import config_directory
 from biomech_fit.core.errors import InputError
-from biomech_fit.formats.landmark_table import built_in_tables, read_landmark_table, table_for
+from biomech_fit.formats.landmark_table import JOINT_PAIRS, built_in_tables, read_landmark_table, table_for
 from biomech_fit.formats.surface_body import read_surface_body
 from biomech_fit.sim.surface import template
 from biomech_fit.surface.scan import NEEDED, prepare
@@ -51,6 +52,20 @@ def test_vertices_that_several_sources_agree_on() -> None:
     }.items():  # fmt: skip
         assert by_name[name] == (vertex,)
     assert 6573 in by_name["ASIS_r"] and 3157 in by_name["ASIS_l"]
+
+
+def test_tissue_lies_between_the_landmarks_of_a_joint_and_under_the_skin_elsewhere() -> None:
+    """However the skin's normals lean: here they are the synthetic mesh's, which lean anyhow."""
+    table = TABLES[0]
+    scan, tissue = prepare(synthetic_body(table), table), {entry.name: entry.tissue_m for entry in table.landmarks}
+    for pair in JOINT_PAIRS.values():
+        for side in "rl":
+            a, b = (f"{name}_{side}" for name in pair)
+            line = (scan.skin[b] - scan.skin[a]) / np.linalg.norm(scan.skin[b] - scan.skin[a])
+            np.testing.assert_allclose(scan.bone[a] - scan.skin[a], tissue[a] * line, atol=1e-9)
+            np.testing.assert_allclose(scan.bone[b] - scan.skin[b], -tissue[b] * line, atol=1e-9)
+    inward = -scan.normals[next(entry.vertices[0] for entry in table.landmarks if entry.name == "C7")]
+    np.testing.assert_allclose(scan.bone["C7"] - scan.skin["C7"], tissue["C7"] * inward, atol=1e-9)
 
 
 def test_every_landmark_has_its_place_on_the_body() -> None:

@@ -13,7 +13,7 @@ from test_track_body import write_walk
 from biomech_fit.cli.main import main
 from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.subject import read_subject
-from biomech_fit.formats.trc import read_trc
+from biomech_fit.formats.trc import read_trc, write_trc
 
 
 def test_joints_are_fitted_over_the_whole_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,14 +32,33 @@ def test_joints_are_fitted_over_the_whole_file(tmp_path: Path, capsys: pytest.Ca
     right = truth.keypoints[:frames]
     assert np.nanmedian(np.linalg.norm(fitted.points - right, axis=-1)) < np.nanmedian(np.linalg.norm(measured - right, axis=-1))
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["body"] == "offline fit" and summary["body_fitted"]
+    assert summary["body"] == "offline fit" and summary["body_fitted"] and "causal" not in summary["events"]
+    assert "by_keypoint" in summary["point_distance_mm"] and not (out / "smoothed").exists()  # one result, one set of files
     assert read_subject(out / "subject.yaml").keypoint_set == "h36m_17"
+
+
+def test_files_of_one_person_by_the_directions_of_bones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files of a second each, points three times too large, sizes held: each has its folder, and knees are right to 3 degrees without their offset."""
+    truth, frames = walk().truth, round(RATE_HZ)
+    points = 3.0 * (truth.keypoints[: 2 * frames] + 0.003 * np.random.default_rng(0).standard_normal((2 * frames, 17, 3)))
+    files, out = [tmp_path / "a.trc", tmp_path / "b.trc"], tmp_path / "out"
+    for k, path in enumerate(files):
+        part = slice(k * frames, (k + 1) * frames)
+        write_trc(path, truth.time_s[part], list(truth.keypoint_names), points[part], frame_rate_hz=RATE_HZ)
+    (tmp_path / "c.yaml").write_text("points: {residual: direction}\n")
+    assert main(["fit", *map(str, files), "-o", str(out), "--world-up", "y", "--no-report", "--config", str(tmp_path / "c.yaml")]) == 0
+    capsys.readouterr()
+    column, right = truth.coordinate_names.index("knee_angle_r"), truth.coordinates[: 2 * frames]
+    found = np.concatenate([read_mot(out / name / "joint_angles.mot")["knee_angle_r"] for name in "ab"])
+    assert np.degrees(found - right[:, column]).std() < 3.0
+    assert read_subject(out / "subject.yaml").scales == read_subject(out / "a" / "subject.yaml").scales
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--calibration", "c.toml"], "--calibration cannot be used with 3D points"),
+        (["--scheduler", "tcp://x:1"], "--scheduler cannot be used with 3D points"),
         (["--model", "m.osim"], "takes no OpenSim model for 3D points"),
         (["elsewhere"], "has no 3D points; one fit takes either"),
     ],

@@ -18,7 +18,7 @@ from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.osim import read_osim
 from biomech_fit.formats.points3d import Points3D
 from biomech_fit.formats.points_keypoints import find_points
-from biomech_fit.formats.points_map import load_points_map
+from biomech_fit.formats.points_map import PointsMap, load_points_map
 from biomech_fit.formats.subject import read_subject
 from biomech_fit.formats.trc import read_trc, write_trc
 
@@ -82,6 +82,14 @@ def test_points_find_their_set() -> None:
     assert find_points(points("LHEE RHEE C7 a b c d e f g"), "x") is None
     coco = "Nose LEye REye LEar REar LShoulder RShoulder LElbow RElbow LWrist RWrist LHip RHip LKnee RKnee LAnkle RAnkle"
     assert find_points(points(coco), "x").keypoint_set.name == "coco_17"
+    mapping = PointsMap("mine", {}, "h36m_17", {"MidHip": (("RHip", "LHip"),), "Thorax": (("RShoulder", "LShoulder"), ("C7",)), "Head": (("Top",),)})
+    found = find_points(points(coco.replace("RShoulder", "r_acromion")), "x", mapping=mapping)
+    assert found.used["RHip"] == "RHip" and "MidHip" not in found.used and "Thorax" not in found.used  # a point is one keypoint's only
+    assert [n.split(" gives ")[1].split(";")[0] for n in found.notices] == [
+        "MidHip no point", "Thorax no point", "Head no point",
+    ] and "RShoulder + LShoulder or C7 is not in the file" in found.notices[1]  # fmt: skip
+    found = find_points(points(" ".join(f"p{k}" for k in range(17))), "x", "h36m_17")
+    assert found.used["RWrist"] == "p16" and "taken in its order (MidHip, RHip" in found.notices[0]
     with pytest.raises(InputError, match="3 points of the keypoint set coco_17"):
         find_points(points("LHip RHip LKnee a b"), "x", "coco_17")
 
@@ -120,10 +128,11 @@ def test_what_does_not_go_together_is_said(tmp_path: Path, capsys: pytest.Captur
         ([trc, "--calibration", "c.toml"], "--calibration"),
         ([trc, "--model", osim, "--subject", "s.yaml"], "--subject"),
         ([trc, "--model", osim], "None of the measured markers"),
+        ([trc, "--ik-tasks", "t.xml"], "--ik-tasks is for --model M.osim"),
         ([trc, "--keypoint-set", "plug_in_gait"], "at least 8"),
         ([trc, "--points-map", str(tmp_path / "map.yaml")], "no keypoint_set"),
         ([trc, "--points-map", str(tmp_path / "bad.yaml")], "Tail"),
-        ([trc, "--points-map", str(tmp_path / "empty.yaml")], "some of the entries"),
+        ([trc, "--points-map", str(tmp_path / "empty.yaml")], "must have points or keypoints"),
         ([str(tmp_path), "--no-body"], "--no-body"),
     ):
         assert main(["track", *arguments, "-o", str(tmp_path / "out")]) == 2, words
