@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?=
+# Processes that the tests are shared between: most of their time is compilation, which keeps one core busy.
+WORKERS ?= 2
 INPUTS := scripts/install.sh constraints.txt setup.py pyproject.toml package.xml CMakeLists.txt scripts/executable.py.in $(sort $(wildcard msg/*.msg))
 
 .PHONY: demo test lint clean install
@@ -19,7 +21,7 @@ demo: $(STAMP)
 	@$(BIN)/biomech-fit demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
