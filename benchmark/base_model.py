@@ -40,10 +40,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each recording (default: 4)")
     parser.add_argument("--own-mm", type=float, default=6.0, help="RMS length of a person's own keypoint offsets (default: 6)")
     parser.add_argument("--first-seed", type=int, default=200, help="of the people; the held-out ones follow 100 later (default: 200)")
+    parser.add_argument("--detector-seed", type=int, default=0, help="another detector with another bias (default: 0)")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("-o", "--out", type=Path, help="keep the people's fits here; a second start goes on with them")
     args = parser.parse_args()
-    config = SimConfig(seconds=args.seconds, detector_bias_mm=BIAS_MM, keypoint_offset_mm=args.own_mm)
+    config = SimConfig(seconds=args.seconds, detector_bias_mm=BIAS_MM, detector_seed=args.detector_seed, keypoint_offset_mm=args.own_mm)
     with tempfile.TemporaryDirectory() as scratch:
         base = learned(config, args, args.out or Path(scratch))
     report_bias(base, simulate(replace(config, seconds=0.3)))
@@ -74,7 +75,9 @@ def report_bias(base: Subject, anybody: Simulation) -> None:
     offset, std = base.offset_matrix(body, anybody.keypoint_set.name)
     known = [k for k, name in enumerate(body.keypoint_names) if name in base.keypoint_offsets]
     error, size = (1e3 * np.sqrt(np.mean(x[known] ** 2)) for x in (offset - true, true))
-    print(f"the detector's bias: RMS {size:.1f} mm per axis, {error:.1f} mm from it the learned mean; offsets of the next person {1e3 * std[known].mean():.1f} mm")
+    print(
+        f"the detector's bias: RMS {size:.1f} mm per axis, {error:.1f} mm from it the learned mean; offsets of the next person {1e3 * std[known].mean():.1f} mm"
+    )
 
 
 def compared(walk: Simulation, base: Subject) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -84,7 +87,10 @@ def compared(walk: Simulation, base: Subject) -> list[tuple[str, np.ndarray, np.
     without, with_base = fitted(walk, None), fitted(walk, base)
     rows = []
     for name in without:
-        rows += [(f"{name}, all {len(names)} centres", without[name], with_base[name]), (f"{name}, hip to elbow", without[name][:, limbs], with_base[name][:, limbs])]
+        rows += [
+            (f"{name}, all {len(names)} centres", without[name], with_base[name]),
+            (f"{name}, hip to elbow", without[name][:, limbs], with_base[name][:, limbs]),
+        ]
     print(f"person {walk.config.seed}:", flush=True)
     for row in rows:
         print_row(*row)
@@ -109,7 +115,10 @@ def errors(walk: Simulation, results: Sequence[FrameResult], from_s: float) -> n
 
 
 def print_row(name: str, without: np.ndarray, with_base: np.ndarray) -> None:
-    parts = [f"{what} {of(without):.2f} -> {of(with_base):.2f} ({100 * (1 - of(with_base) / of(without)):+.0f} %)" for what, of in (("median", np.median), ("mean", np.mean))]
+    parts = [
+        f"{what} {of(without):.2f} -> {of(with_base):.2f} ({100 * (1 - of(with_base) / of(without)):+.0f} %)"
+        for what, of in (("median", np.median), ("mean", np.mean))
+    ]
     print(f"  {name:28s} {', '.join(parts)}", flush=True)
 
 

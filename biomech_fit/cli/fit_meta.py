@@ -36,7 +36,7 @@ def run_meta(args: argparse.Namespace) -> int:
     if len(found) < MIN_PEOPLE:
         raise InputError(f"Only {len(found)} of {len(jobs)} people could be fitted: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
     _write_base(args.out, found, failed)
-    _say(f"Base model of {len(found)} people: {args.out / 'base_model.yaml'} (experimental, see docs/fit.md; for --subject).")
+    _say(f"Base model of {len(found)} people: {args.out / 'base_model.yaml'} (for --subject of somebody new).")
     return 0
 
 

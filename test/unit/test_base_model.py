@@ -63,8 +63,8 @@ def test_the_common_offset_is_found_and_helps_the_next_person() -> None:
 
 
 def test_what_nobody_shows_is_left_to_the_model() -> None:
-    """Ten people with a common bias; nobody's data tell anything of the last keypoint. The bias is found at the others, there the mean stays the model's, and what is
-    said of the next person there is as wide as if nobody had been seen."""
+    """Ten people with a common bias; nobody's data tell anything of the last keypoint. The bias is found at the others; there the mean stays the model's, and
+    what is said of the next person is as wide as if nobody had been seen."""
     rng = np.random.default_rng(3)
     common = np.r_[np.zeros(SCALES), 0.008 * rng.choice((-1.0, 1.0), 3 * KEYPOINTS)]
     shown = np.r_[np.full(SCALES, 0.01**-2), np.full(3 * KEYPOINTS, 0.0005**-2)]
