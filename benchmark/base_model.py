@@ -1,6 +1,6 @@
 """Whether a base model helps people whom it has not seen: a detector that aims beside every keypoint by 10 mm on everybody, which nobody tells the fit.
 
-    python benchmark/base_model.py                   # people have keypoint offsets of their own, too (6 mm), about 30 min on 2 slow cores
+    python benchmark/base_model.py                   # people have keypoint offsets of their own, too (6 mm), about 15 min on 2 slow cores
     python benchmark/base_model.py --own-mm 0        # nothing but the common bias (and joints that sit a little elsewhere)
 
 Simulated people (true cameras, true bodies through MuJoCo C) are fitted by `biomech-fit fit --meta`; others are then fitted without and with the base model.
