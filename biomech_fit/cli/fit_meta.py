@@ -36,7 +36,7 @@ def run_meta(args: argparse.Namespace) -> int:
     if len(found) < MIN_PEOPLE:
         raise InputError(f"Only {len(found)} of {len(jobs)} people could be fitted: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
     _write_base(args.out, found, failed)
-    _say(f"Base model of {len(found)} people: {args.out / 'base_model.yaml'} (experimental, see docs/fit.md; for --subject).")
+    _say(f"Base model of {len(found)} people: {args.out / 'base_model.yaml'} (for --subject of somebody new).")
     return 0
 
 
@@ -91,7 +91,7 @@ def _write_base(out: Path, jobs: list[Any], failed: dict[str, str]) -> None:
     std = np.sqrt(np.diag(base.covariance))
     offsets, offset_std = base.mean[scales:].reshape(-1, 3), std[scales:].reshape(-1, 3)
     subject = Subject(
-        f"base model of {len(read)} people",
+        "",
         str(first["model"]),
         {str(name): Scale(float(base.mean[i]), float(std[i])) for i, name in enumerate(first["scale_names"])},
         str(first["keypoint_set"]),
@@ -101,6 +101,7 @@ def _write_base(out: Path, jobs: list[Any], failed: dict[str, str]) -> None:
         },
         {},
         base.covariance / np.outer(std, std),
+        len(read),
     )
     write_subject(out / "base_model.yaml", subject)
     known = np.sqrt(np.diag(common.covariance))[scales:].reshape(-1, 3)

@@ -45,7 +45,7 @@ class KeypointOffset:
 
 @dataclass(frozen=True)
 class Subject:
-    """A person: body scales by parameter and keypoint offsets by keypoint name."""
+    """A person, or what many people have in common: body scales by parameter and keypoint offsets by keypoint name."""
 
     name: str
     model: str
@@ -58,6 +58,8 @@ class Subject:
     """(S + 3P, S + 3P) of the S scales, then x, y, z of the P keypoint offsets, in the order of their dicts; None = not known (taken as none).
 
     A few seconds tell size and offset mostly together: which of the two it is stays open, their sum is sure. Only the correlations know that."""
+    people: int = 1
+    """1 = a person; more = a base model of so many people, which says what to expect of the next one."""
 
     def scale_vector(self, body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
         """Values and standard deviations (S,) in the body's order, additive to 1.
@@ -153,6 +155,7 @@ def write_subject(path: str | Path, subject: Subject) -> None:
     content = {
         "format": FORMAT_VERSION,
         "name": subject.name,
+        **({"people": subject.people} if subject.people > 1 else {}),
         "model": subject.model,
         "scales": {name: {"factor": round(1 + scale.value, 6), "std": _digits(scale.std)} for name, scale in subject.scales.items()},
         "segment_lengths_m": {name: round(float(length), 4) for name, length in subject.segment_lengths_m.items()},
@@ -180,6 +183,9 @@ def read_subject(path: str | Path) -> Subject:
         raise InputError(f"The {where} has format {content['format']!r}; this version reads format {FORMAT_VERSION}.")
     if not isinstance(content.get("model"), str) or not content["model"]:
         raise InputError(f"The {where} must name its model.")
+    people = content.get("people", 1)
+    if isinstance(people, bool) or not isinstance(people, int) or people < 1:
+        raise InputError(f"In {where}, people is {people!r}; it must be 1 for a person, or the number of people of a base model.")
     scales = {}
     for name, entry in _entries(content, "scales", where).items():
         factor, std = (_number(entry, key, f"scales: {name}", where) for key in ("factor", "std"))
@@ -200,7 +206,7 @@ def read_subject(path: str | Path) -> Subject:
         offsets[name] = KeypointOffset(triples[0], triples[1])
     lengths = {name: float(length) for name, length in _entries(content, "segment_lengths_m", where).items() if _is_number(length)}
     correlation = _read_correlation(content.get(_COVARIANCE), len(scales) + 3 * len(offsets), where)
-    return Subject(str(content.get("name") or ""), content["model"], scales, str(content.get("keypoint_set") or ""), offsets, lengths, correlation)
+    return Subject(str(content.get("name") or ""), content["model"], scales, str(content.get("keypoint_set") or ""), offsets, lengths, correlation, people)
 
 
 def _read_correlation(text: Any, size: int, where: str) -> np.ndarray | None:

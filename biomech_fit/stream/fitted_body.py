@@ -14,13 +14,15 @@ from biomech_fit.core.estimates import SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.segments import segment_lengths
 from biomech_fit.core.window import SlowLayout
-from biomech_fit.stream.slow_states import SlowEstimate
+from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD, SlowEstimate
 
 
 class KnownBody(Protocol):
-    """A person measured before (`formats.subject.Subject`)."""
+    """A person measured before, or what many people have in common (`formats.subject.Subject`)."""
 
     name: str
+    people: int
+    """1 = a person; more = a base model of so many."""
 
     def scale_vector(self, body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
         """Scale parameters (S,) and their standard deviations."""
@@ -64,11 +66,17 @@ class FittedBody:
         return np.where(self.mapped[partner], place[partner], place)[self.mapped]
 
     def known(self, subject: KnownBody) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scales, offsets and their covariance as the tracker takes them. Raises InputError for a subject of another model."""
+        """Scales, offsets and their covariance as the tracker takes them: a person's are a little less sure than the recording that they are from
+        says. Raises InputError for a subject of another model.
+        """
         kept, name = self._states(), self.keypoint_set.name
         scales, _ = subject.scale_vector(self.full)
         offsets, _ = subject.offset_matrix(self.full, name)
-        return scales, offsets[self.mapped], subject.covariance(self.full, name)[np.ix_(kept, kept)]
+        covariance = subject.covariance(self.full, name)[np.ix_(kept, kept)]
+        if subject.people == 1:
+            changes = np.r_[np.full(len(scales), SUBJECT_SCALE_STD), np.full(len(kept) - len(scales), SUBJECT_OFFSET_STD_M)]
+            covariance = covariance + np.diag(changes**2)
+        return scales, offsets[self.mapped], covariance
 
     def estimate(self, stamp_ns: int, name: str, slow: SlowEstimate, layout: SlowLayout, frames: int, fixed: bool) -> SubjectEstimate:
         """What the slow states say of the person, for the whole keypoint set."""

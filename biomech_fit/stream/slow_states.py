@@ -128,7 +128,8 @@ class SlowStates:
     # --- a known body -----------------------------------------------------------------------------------------------------------------------------
 
     def set_subject(self, scales: np.ndarray, offsets: np.ndarray, covariance: np.ndarray) -> None:
-        """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their joint covariance (S + 3K, S + 3K) become the prior.
+        """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their joint covariance (S + 3K, S + 3K), as
+        `FittedBody.known` gives them, become the prior.
 
         What is not to be estimated (`refine.scales`, `refine.offsets`) is held at its value. The cameras' corrections are kept.
         """
@@ -136,8 +137,7 @@ class SlowStates:
         mean, precision = prior.mean.copy(), prior.precision.copy()
         mean[layout.scales], mean[layout.offsets] = scales, offsets.reshape(-1)
         size = layout.offsets.stop
-        floor = np.r_[np.full(layout.n_scales, SUBJECT_SCALE_STD), np.full(size - layout.n_scales, SUBJECT_OFFSET_STD_M)]
-        precision[:size, :size] = np.linalg.inv(covariance + np.diag(floor**2))
+        precision[:size, :size] = np.linalg.inv(covariance)
         for part, refined in ((layout.scales, refine.scales), (layout.offsets, refine.offsets)):
             if not refined:
                 precision[part, :size], precision[:size, part] = 0.0, 0.0

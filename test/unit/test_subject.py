@@ -12,6 +12,8 @@ from biomech_fit.core.estimates import SubjectEstimate
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.subject import KeypointOffset, Scale, Subject, read_subject, subject_from_estimate, write_subject
+from biomech_fit.stream.fitted_body import FittedBody
+from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,19 @@ def with_covariance(estimate: SubjectEstimate) -> SubjectEstimate:
     covariance = root @ root.T + 0.01 * np.eye(len(std))
     covariance *= np.outer(std, std) / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
     return replace(estimate, covariance=covariance)
+
+
+def test_a_base_model_is_taken_as_it_is(body: BodyModel, tmp_path: Path) -> None:
+    """A person may aim a little elsewhere the next time; a base model of people says already how the next one may differ."""
+    person = replace(subject_from_estimate(with_covariance(estimate_of(body)), body, "coco_wholebody_133"), name="")
+    fitted = FittedBody(body, load_keypoint_set("coco_wholebody_133"), 8)
+    write_subject(tmp_path / "base_model.yaml", replace(person, people=8))
+    base = read_subject(tmp_path / "base_model.yaml")
+    assert base.people == 8
+    (scales, offsets, own), (_, _, known) = fitted.known(base), fitted.known(person)
+    np.testing.assert_allclose(np.diag(own), np.r_[np.full(len(scales), 0.01**2), np.full(offsets.size, 0.004**2)], rtol=1e-3)
+    added = np.r_[np.full(len(scales), SUBJECT_SCALE_STD**2), np.full(offsets.size, SUBJECT_OFFSET_STD_M**2)]
+    np.testing.assert_allclose(np.diag(known - own), added, rtol=0.01)
 
 
 def states(body: BodyModel, keypoints: np.ndarray) -> np.ndarray:
@@ -138,6 +153,7 @@ def test_offsets_belong_to_one_detector_and_scales_to_one_model(body: BodyModel)
         ("model: m\nkeypoint_offsets: {Nose: {offset_m: [1, 2]}}", "offset_m must be three numbers"),
         ("model: m\nkeypoint_offsets: {Nose: {offset_m: [1, 2, 3], std_m: [1, 1, 1]}}", "larger than 0.5 m"),
         ("model: m\nformat: 7", "format 7"),
+        ("model: m\npeople: 0", "people is 0; it must be 1"),
         ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: |\n  1\n  0 1\n", "has 2 lines; it must have 1"),
         ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: 3", "has 0 lines; it must have 1"),
         ("model: m\nscales: {head: {factor: 1, std: 1}}\ncorrelation_factor: |\n  0.5\n", "line 1 of correlation_factor must be 1 numbers"),
