@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?=
-# Processes that the tests are shared between: most of their time is compilation, which keeps one core busy.
-WORKERS ?= 2
 INPUTS := scripts/install.sh constraints.txt setup.py pyproject.toml package.xml CMakeLists.txt scripts/executable.py.in $(sort $(wildcard msg/*.msg))
 
 .PHONY: demo test lint clean install
@@ -21,7 +19,7 @@ demo: $(STAMP)
 	@$(BIN)/biomech-fit demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -37,7 +37,7 @@ ROS = [
 ]
 EXTRAS = {
     "ros": ROS,
-    "dev": ["pytest", "pytest-xdist", "ruff", "pyright", "colcon-common-extensions", "dm-control"],  # dm-control: a foreign body model for the tests
+    "dev": ["pytest", "ruff", "pyright", "colcon-common-extensions", "dm-control"],  # dm-control: a foreign body model for the tests
     "cuda": ["jax[cuda12]"],
     "compare": ["pose2sim", "opensim"],  # brings a second OpenCV: best in an environment of its own
 }
