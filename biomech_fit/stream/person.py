@@ -32,8 +32,11 @@ from biomech_fit.stream.slow_states import SlowEstimate, SlowStates
 from biomech_fit.stream.solver_options import solver_options
 
 START_WIDEN = 8.0
-GROWING_ITERATIONS = 2
-"""Gauss-Newton steps per frame until the window is full: the slow states still move."""
+MORE_ITERATIONS = 2
+"""Gauss-Newton steps per frame until the window is full, since the slow states still move, and for a frame that is far from the one before."""
+FAR = 0.65
+"""Knot spacings from frame to frame; beyond it one step from the continued motion is not enough for a fast leg. 50 Hz is within it, where a second step
+changes nothing; 30 Hz is not."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
 SLOW_START_S, SLOW_STEP_S = 2.0, 0.095
@@ -205,8 +208,7 @@ class PersonTracker:
                 self.window = self.solver.shift(self.window)
                 self._start_ns += round(self._spacing_ns)
             share = self.noise.share(self._recent.step_s())
-            if iterations is None:
-                iterations = self.config.window.iterations if self.frames >= self.options.frames else max(GROWING_ITERATIONS, self.config.window.iterations)
+            full = self.frames >= self.options.frames
             if not self.states.released and self.frames >= START_HOLD_S * self._frame_rate_hz:
                 self.states.released = True
                 self.window = self.window._replace(prior=self.states.solver_prior())
@@ -214,10 +216,15 @@ class PersonTracker:
             self.frames += 1
             late = self._recent.due(self._start_ns)
             frame = self._frame(views, delay_s, share, self._place(stamp_ns), 0 if late is None else late)
-            settled = iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
+            far = self._recent.step_s() * 1e9 > FAR * self._spacing_ns
+            settled = self.config.window.iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
             if settled and self._share is not None and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
                 result = self._advance_held(frame)
+                if far:
+                    result = self._advance_held(self._blank(-1.0, int(frame.late)))
             else:
+                if iterations is None:
+                    iterations = max(self.config.window.iterations, 1 if full and not far else MORE_ITERATIONS)
                 result, self._slow_ns = self._advance(frame, iterations, widen), stamp_ns
         if not (np.isfinite(result.frames.x).all() and np.isfinite(result.slow).all()):
             # The slow states are kept as they were before this frame.

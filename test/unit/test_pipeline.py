@@ -135,6 +135,15 @@ def test_every_frame_comes_out_once_live_and_once_smoothed(pipeline: FitPipeline
     assert all(r.latency_s < 5 for r in results)
 
 
+def test_a_fast_leg_is_followed_live_at_30_frames_a_second(pipeline: FitPipeline) -> None:
+    """A swing takes a leg further from one frame to the next than one step from the continued motion corrects: knees were 15 degrees late."""
+    s = scene(seconds=6.0, speed_m_s=1.4)
+    results = causal(play(pipeline, s.packets()))
+    knee = [s.truth.coordinate_names.index(f"knee_angle_{side}") for side in "rl"]
+    off = np.degrees(np.array([e.position[knee] for e in results]) - s.truth.coordinates[:, knee])[s.truth.time_s > 2.0]
+    assert np.all(np.std(off, axis=0) < 4.0)
+
+
 def test_frames_at_half_the_stated_rate_come_out_smoothed_as_well(pipeline: FitPipeline) -> None:
     s = scene()
     stamps = [int(t) for t in np.round(s.truth.time_s * 1e9)][::2]
