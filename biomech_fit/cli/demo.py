@@ -21,7 +21,7 @@ from biomech_fit.core.errors import InputError
 READY_S = 300.0
 END_S = 240.0
 IDLE_S = 3.0
-USUAL_HZ, SLOW_HZ = 60.0, 30.0
+USUAL_HZ, SLOW_HZ = 60.0, 25.0
 """Frame rate of the cameras, and the one for a machine that did not keep up with it."""
 FIRST_DOMAIN, LAST_DOMAIN = 101, 215
 """Where domains that people set by hand hardly are; DDS allows up to 232."""
@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, default=Path("demo_output"), help="folder for the results (default: demo_output)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the walk (default 20)")
     parser.add_argument("--cameras", type=int, default=8, help="number of cameras (default 8)")
-    parser.add_argument("--frame-rate", metavar="HZ", type=float, help="frames per second (default 60, and 30 once more where the machine does not keep up)")
+    parser.add_argument("--frame-rate", metavar="HZ", type=float, help="frames per second (default 60, and 25 once more where the machine does not keep up)")
     parser.add_argument("--keypoint-set", metavar="SET", default="halpe_26", help="keypoint set (default halpe_26)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
     parser.add_argument("--config", metavar="F.yaml", type=Path, help="settings of the fit (docs/parameters.md)")

@@ -219,9 +219,10 @@ class PersonTracker:
             far = self._recent.step_s() * 1e9 > FAR * self._spacing_ns
             settled = self.config.window.iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
             if settled and self._share is not None and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
-                result = self._advance_held(frame)
                 if far:
-                    result = self._advance_held(self._blank(-1.0, int(frame.late)))
+                    self.window, _ = self.solver.advance_held(self.window, frame, self._share)
+                    frame = self._blank(-1.0, int(frame.late))
+                result = self._advance_held(frame)
             else:
                 if iterations is None:
                     iterations = max(self.config.window.iterations, 1 if full and not far else MORE_ITERATIONS)
