@@ -20,6 +20,8 @@ JOINT_PAIRS = {
     "wrist": ("radial_styloid", "ulnar_styloid"),
 }
 """The landmarks on either side of a joint, of which it is the middle. Soft tissue over one of them lies along the line to the other."""
+OPPOSITE = {f"{x}_{s}": f"{y}_{s}" for a, b in JOINT_PAIRS.values() for s in "rl" for x, y in ((a, b), (b, a))}
+"""For each of them the other one."""
 _SIDES = {"left": "_l", "right": "_r", "middle": ""}
 
 
@@ -52,10 +54,9 @@ class LandmarkTable:
         return tuple(entry.name for entry in self.landmarks)
 
     def opposite(self) -> dict[int, int]:
-        """For each landmark of a joint's pair (JOINT_PAIRS) that the table has whole, the other one, by number."""
+        """OPPOSITE by number, of the pairs that the table has whole."""
         number = {name: k for k, name in enumerate(self.names)}
-        pairs = [(f"{a}_{s}", f"{b}_{s}") for a, b in JOINT_PAIRS.values() for s in "rl"]
-        return {number[x]: number[y] for a, b in pairs if a in number and b in number for x, y in ((a, b), (b, a))}
+        return {number[x]: number[y] for x, y in OPPOSITE.items() if x in number and y in number}
 
     def points(self, vertices: np.ndarray) -> np.ndarray:
         """(L, D) of anything per vertex (V, D), e.g. positions or normals."""

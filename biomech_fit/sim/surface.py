@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
-from biomech_fit.formats.landmark_table import JOINT_PAIRS, Landmark, LandmarkTable
+from biomech_fit.formats.landmark_table import OPPOSITE, Landmark, LandmarkTable
 from biomech_fit.formats.mesh import vertex_normals
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.surface_body import SurfaceBody, read_surface_body
@@ -300,15 +300,13 @@ def _landmarks(parts: SurfaceBody, data: mujoco.MjData, vertices: np.ndarray, fa
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     tree = cKDTree(places)
     bones = {name: data.xpos[place.body] + data.xmat[place.body].reshape(3, 3) @ place.position for name, place in parts.landmarks.items()}
-    pairs = [(f"{a}_{s}", f"{b}_{s}") for a, b in JOINT_PAIRS.values() for s in "rl"]
-    opposite = dict(pairs) | {b: a for a, b in pairs}
     entries, taken = [], np.zeros(len(vertices), bool)
     for name, bone in bones.items():
         near = np.array(tree.query_ball_point(bone, 0.06))
         near = near[~taken[choices[near]].any(1)]
         outward = normals[near]
-        if name in opposite:
-            line = bone - bones[opposite[name]]
+        if name in OPPOSITE:
+            line = bone - bones[OPPOSITE[name]]
             outward = np.repeat([line / np.linalg.norm(line)], len(near), 0)
         depth = np.einsum("vi,vi->v", places[near] - bone, outward)
         miss = np.linalg.norm(places[near] - np.maximum(depth, 0)[:, None] * outward - bone, axis=1)

@@ -54,8 +54,9 @@ class LagBuffer:
 
     def step_s(self) -> float:
         """s from the frame before the newest to the newest; the nominal period where there are not two."""
-        stamps = [frame[0].stamp_ns for frame in list(self._frames)[-2:] if frame is not None]
-        return max(stamps[1] - stamps[0], 1) * 1e-9 if len(stamps) == 2 else self._period_ns * 1e-9
+        before, newest = self._frames[-2], self._frames[-1]
+        step_ns = self._period_ns if before is None or newest is None else max(newest[0].stamp_ns - before[0].stamp_ns, 1)
+        return step_ns * 1e-9
 
     @property
     def newest_ns(self) -> int:
