@@ -20,6 +20,8 @@ LONGEST_FLOOR_S = 2 * LONGEST_S
 """Of a longer walk the footprints of so much are shown, from its middle."""
 NUMBERS_APART_M = 0.25
 """On the floor: of two feet that stood nearer to each other only the first one's numbers are written."""
+SAME_CONTACT_S = 0.1
+"""A step whose contact is nearer to a footprint's is of that footprint."""
 LONGEST_FLOOR_M = 7.0
 """Of a long and narrow walk the middle so much is shown: feet shall stay large enough to be seen."""
 
@@ -135,7 +137,11 @@ def floor(view: GaitView) -> Figure | None:
 
 def _dimensions(axis: Axes, view: GaitView, shown: list[Footprint], heels: dict[int, np.ndarray], order: list[int]) -> None:
     """Length and width of the steps in numbers, where they do not cover each other, and of the middle one as dimension lines."""
-    by_stamp = {s.stamp_ns: s for s in view.steps if s.stamp_ns in heels}
+    by_stamp = {}
+    for step in view.steps:  # events that came over topics may be some milliseconds from those that the steps were made of
+        contact = min((p.stamp_ns for p in shown if p.side == step.side), key=lambda stamp, at=step.stamp_ns: abs(stamp - at), default=None)
+        if contact is not None and abs(contact - step.stamp_ns) < SAME_CONTACT_S * 1e9:
+            by_stamp[contact] = step
     written: list[np.ndarray] = []
     for print_ in shown:
         step = by_stamp.get(print_.stamp_ns)

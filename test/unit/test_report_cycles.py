@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import report_example
 
+from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import EventType, GaitEvent, Side
-from biomech_fit.report import pictures, pictures_cycles, time_axis
-from biomech_fit.report.gait_view import view_of
+from biomech_fit.report import pictures, pictures_cycles, pictures_gait, time_axis
+from biomech_fit.report.gait_view import GaitView, view_of
 
 
 def contact(side, time_s, kind=EventType.INITIAL_CONTACT):
@@ -47,3 +48,16 @@ def test_of_a_long_recording_the_middle_is_shown():
     assert time_axis.time_window(np.arange(0, 10, 0.1)) == (0.0, pytest.approx(9.9))
     start, end = time_axis.time_window(np.arange(0, 100.05, 0.1))
     assert end - start == pytest.approx(time_axis.LONGEST_S) and start + end == pytest.approx(100.0)
+
+
+def test_footprints_have_the_numbers_of_steps_whose_stamps_differ_a_little():
+    """Events that came over topics are some milliseconds from those that a recording's steps were made of."""
+    contacts = [contact(Side.LEFT if k % 2 else Side.RIGHT, 0.5 + 0.6 * k) for k in range(5)]
+    contacts = [replace(c, position=np.array([0.6 * k, 0.1 * (-1) ** k, 0.0])) for k, c in enumerate(contacts)]
+    stamps = np.arange(0, 4_000_000_000, 10_000_000)
+    feet = np.zeros((len(stamps), 2, 3))
+    for c in contacts:
+        feet[stamps >= c.stamp_ns, c.side] = c.position
+    steps = [StepParameters(c.stamp_ns + 5_000_000, c.side, 0.6, *[np.nan] * 9) for c in contacts[1:]]
+    figure = pictures_gait.floor(GaitView(stamps, 0, contacts, steps, feet, feet + np.array([0.2, 0.0, 0.0]), feet.mean(1)))
+    assert [text.get_text() for text in figure.axes[0].texts].count("60") == 4
