@@ -23,6 +23,7 @@ from jax import Array
 from biomech_fit.core import rotation, spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.linear import ORDER, ArrowSystem, SlowShare, assemble_chain, eliminate, substitute, with_head
+from biomech_fit.core.program import program
 from biomech_fit.core.result import Readout
 from biomech_fit.core.window import Window
 from biomech_fit.core.window_costs import SolverOptions, WindowCosts
@@ -80,19 +81,19 @@ class ChunkSolver:
         self.costs = WindowCosts(body, n_cameras, options)
         self.layout = self.costs.layout
         self.own = options.knots - ORDER
-        self.system = jax.jit(self._system)
+        self.system = program(self._system)
         """(chunk, last, active (knots,), widen) -> normal equations, and the observations' robust cost.
 
         `last`: no chunk follows, and the last three control points are this one's, too. `active` is 0 for control points beyond the recording's end.
         """
-        self.forward = jax.jit(self._forward)
+        self.forward = program(self._forward)
         """(system, head) -> (head of the next chunk, factor, share in the slow states)"""
-        self.backward = jax.jit(self._backward)
+        self.backward = program(self._backward)
         """(factor, steps behind (ORDER N,), slow step) -> steps (n, N)"""
-        self.uncertainty = jax.jit(self._uncertainty)
+        self.uncertainty = program(self._uncertainty)
         """(chunk, factor, tail, slow covariance) -> (every slot's readout, the tail for the chunk before)"""
-        self.rechart = jax.jit(_rechart)
-        self.slow_precision = jax.jit(self.costs.slow_precision)
+        self.rechart = program(_rechart)
+        self.slow_precision = program(self.costs.slow_precision)
         """(prior, slow (M,)) -> (M, M)"""
 
     def empty_head(self) -> ChunkHead:

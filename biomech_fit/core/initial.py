@@ -12,6 +12,7 @@ from jax import Array
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.kinematics import Kinematics
+from biomech_fit.core.program import program
 from biomech_fit.core.residuals import point_distance
 from biomech_fit.core.robust import geman_mcclure
 
@@ -43,11 +44,11 @@ class PoseStarter:
     def __init__(self, body: BodyModel):
         self.body, self.kinematics = body, Kinematics(body)
         self._rest, self._reference = rest_pose(body)
-        self.template = np.asarray(jax.jit(self._at_rest)())
+        self.template = np.asarray(program(self._at_rest)())
         freedom = self.kinematics.moves[body.keypoint_body].sum(1)
         self._stiffness = np.float32(1 / (1 + (freedom - freedom.min()) ** 2))
         """Keypoints with few joints between them and the root place the trunk."""
-        self.find = jax.jit(self._find)
+        self.find = program(self._find)
 
     def _at_rest(self) -> Array:
         """Keypoints (K, 3) m of the nominal body in its rest pose. One program: op by op it would be hundreds to compile."""

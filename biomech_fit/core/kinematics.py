@@ -1,7 +1,8 @@
 """Forward kinematics and geometric Jacobians of a scaled body, batched over frames.
 
-The recursion is MuJoCo's (mj_kinematics), evaluated level by level of the tree with one matrix product per level: XLA's CPU fusions recompute whole chains
-of small products otherwise (minutes of compilation or a thousandfold slower on some trees). Agreement with MuJoCo C is a test.
+The recursion is MuJoCo's (mj_kinematics), evaluated for all bodies at once: in their parents' frames first, then along the tree by pointer doubling, with a
+matrix product for each doubling. Few operations are soon compiled; and XLA's CPU fusions would recompute whole chains of small products (a thousandfold slower
+on some trees). Agreement with MuJoCo C is a test.
 """
 
 from __future__ import annotations
@@ -51,23 +52,14 @@ class Keypoints(NamedTuple):
 
 @dataclass(frozen=True)
 class _Slot:
-    """One joint of each of some bodies of a level; bodies with several joints have several slots."""
+    """The first, second, third ... joint of all bodies that have so many, but for the free root."""
 
-    members: np.ndarray
+    bodies: np.ndarray
     dof: np.ndarray
     axis: np.ndarray
     joint_position: np.ndarray
     qpos0: np.ndarray
     is_hinge: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Level:
-    bodies: np.ndarray
-    parents: np.ndarray
-    body_position: np.ndarray
-    body_rotation: np.ndarray
-    slots: tuple[_Slot, ...]
 
 
 class Kinematics:
@@ -89,85 +81,76 @@ class Kinematics:
         self.is_rotation = np.ones(m.nv, np.float32)
         if self.free_root:
             self.is_rotation[:3] = 0
-        self.levels = self._levels(m)
+        quat = np.zeros((m.nbody, 9))
+        for b in range(m.nbody):
+            mujoco.mju_quat2Mat(quat[b], m.body_quat[b])
+        self._body_rotation, self._body_position = np.float32(quat.reshape(-1, 3, 3)), np.float32(m.body_pos)
+        self._parent, self._dof_body = m.body_parentid.astype(np.int32), m.dof_bodyid.astype(np.int32)
+        self._doublings = int(np.ceil(np.log2(self.ancestors.sum(1).max())))
+        self._slots = self._joint_slots(m)
 
-    def _levels(self, m: mujoco.MjModel) -> tuple[_Level, ...]:
-        depth = np.zeros(m.nbody, int)
-        for b in range(1, m.nbody):
-            depth[b] = depth[m.body_parentid[b]] + 1
-        levels = []
-        for d in range(1, depth.max() + 1):
-            bodies = np.flatnonzero(depth == d).astype(np.int32)
-            slots = []
-            for slot in range(max((m.body_jntnum[b] for b in bodies), default=0)):
-                members, joints = [], []
-                for i, b in enumerate(bodies):
-                    if m.body_jntnum[b] > slot:
-                        j = m.body_jntadr[b] + slot
-                        kind = int(m.jnt_type[j])
-                        if kind == _FREE and j == 0:
-                            continue
-                        if kind not in (_HINGE, _SLIDE):
-                            raise InputError(
-                                f"joint '{m.joint(j).name}' is a ball or a free joint below the root; use hinge and slide joints, free only as the first joint"
-                            )
-                        members.append(i)
-                        joints.append(j)
-                if joints:
-                    j = np.array(joints)
-                    hinge = m.jnt_type[j] == _HINGE
-                    self.is_rotation[m.jnt_dofadr[j]] = hinge
-                    constants = (np.float32(a) for a in (m.jnt_axis[j], m.jnt_pos[j], m.qpos0[m.jnt_qposadr[j]], hinge))
-                    slots.append(_Slot(np.array(members, np.int32), m.jnt_dofadr[j].astype(np.int32), *constants))
-            quat = np.zeros((len(bodies), 9))
-            for i, b in enumerate(bodies):
-                mujoco.mju_quat2Mat(quat[i], m.body_quat[b])
-            parents, turns = m.body_parentid[bodies].astype(np.int32), np.float32(quat.reshape(-1, 3, 3))
-            levels.append(_Level(bodies, parents, np.float32(m.body_pos[bodies]), turns, tuple(slots)))
-        return tuple(levels)
+    def _joint_slots(self, m: mujoco.MjModel) -> tuple[_Slot, ...]:
+        slots = []
+        for slot in range(int(m.body_jntnum.max())):
+            joints = []
+            for b in np.flatnonzero(m.body_jntnum > slot):
+                j = int(m.body_jntadr[b]) + slot
+                kind = int(m.jnt_type[j])
+                if kind == _FREE and j == 0:
+                    continue
+                if kind not in (_HINGE, _SLIDE):
+                    raise InputError(
+                        f"joint '{m.joint(j).name}' is a ball or a free joint below the root; use hinge and slide joints, free only as the first joint"
+                    )
+                joints.append(j)
+            if joints:
+                j = np.array(joints)
+                hinge = m.jnt_type[j] == _HINGE
+                self.is_rotation[m.jnt_dofadr[j]] = hinge
+                constants = (np.float32(a) for a in (m.jnt_axis[j], m.jnt_pos[j], m.qpos0[m.jnt_qposadr[j]], hinge))
+                slots.append(_Slot(m.jnt_bodyid[j].astype(np.int32), m.jnt_dofadr[j].astype(np.int32), *constants))
+        return tuple(slots)
 
     def poses(self, x: Array, reference: Array, scales: Array) -> BodyPoses:
         """Poses for coordinates x (T, N), the root's reference orientation (3, 3) and scale parameters (S,)."""
         frames, dtype = x.shape[0], x.dtype
         scale = 1.0 + jnp.asarray(self.scale_matrix, dtype) @ scales
-        position = jnp.zeros((frames, self.n_bodies, 3), dtype)
-        matrix = jnp.broadcast_to(jnp.eye(3, dtype=dtype), (frames, self.n_bodies, 3, 3))
+        # First all bodies in their parents' frames, joint by joint of each; `link` is from the parent's origin to the body's.
+        turn = jnp.broadcast_to(jnp.asarray(self._body_rotation, dtype), (frames, self.n_bodies, 3, 3))
+        link = jnp.broadcast_to(self._body_position * scale[self._parent], (frames, self.n_bodies, 3))
+        stretch = jnp.broadcast_to(self._body_position[..., None] * self.scale_matrix[self._parent], (frames, self.n_bodies, 3, self.n_scales)).astype(dtype)
         axis = jnp.zeros((frames, self.n_coordinates, 3), dtype)
-        anchor = jnp.zeros((frames, self.n_coordinates, 3), dtype)
-        link_by_scale = jnp.zeros((frames, self.n_bodies, 3, self.n_scales), dtype)
+        pivot = jnp.zeros((frames, self.n_coordinates, 3), dtype)
         if self.free_root:
-            root = reference @ rotation.exp(x[:, 3:6])
+            turn = turn.at[:, self.root_body].set(reference @ rotation.exp(x[:, 3:6]))
+            link, stretch = link.at[:, self.root_body].set(x[:, 0:3]), stretch.at[:, self.root_body].set(0.0)
+        for slot in self._slots:
+            old, start = turn[:, slot.bodies], link[:, slot.bodies]
+            along = jnp.squeeze(old @ slot.axis[..., None], -1)
+            value = x[:, slot.dof] - slot.qpos0
+            new = old @ _about(slot.axis, value * slot.is_hinge)
+            moved, about = start + along * (value * (1 - slot.is_hinge))[..., None], start
+            if self.has_joint_offsets:
+                centre = slot.joint_position * scale[slot.bodies]
+                about = start + jnp.squeeze(old @ centre[..., None], -1)
+                moved = moved + jnp.squeeze((old - new) @ centre[..., None], -1)
+                stretch = stretch.at[:, slot.bodies].add((old - new) @ (slot.joint_position[..., None] * self.scale_matrix[slot.bodies]))
+            turn, link = turn.at[:, slot.bodies].set(new), link.at[:, slot.bodies].set(moved)
+            axis, pivot = axis.at[:, slot.dof].set(along), pivot.at[:, slot.dof].set(about)
+        # Then into the world: every product joins a body's chain to that of the last body above it that the chain does not hold yet, twice as far each time.
+        matrix, above = turn, self._parent
+        for _ in range(self._doublings):
+            matrix, above = matrix[:, above] @ matrix, above[above]
+        parent = matrix[:, self._parent]
+        position, by_scale = (jnp.einsum("ab,tbcs->tacs", self.ancestors, parent @ part) for part in (link[..., None], stretch))
+        position = jnp.squeeze(position, -1)
+        carrier = self._parent[self._dof_body]
+        axis, pivot = (jnp.squeeze(matrix[:, carrier] @ part[..., None], -1) for part in (axis, pivot))
+        anchor = position[:, carrier] + pivot
+        if self.free_root:
             turn_axes = jnp.swapaxes(reference @ rotation.left_jacobian(x[:, 3:6]), -1, -2)
             axis = axis.at[:, 0:3].set(jnp.eye(3, dtype=dtype)).at[:, 3:6].set(turn_axes)
             anchor = anchor.at[:, 3:6].set(x[:, None, 0:3])
-        for level in self.levels:
-            parent_matrix = matrix[:, level.parents]
-            offset = level.body_position * scale[level.parents]
-            here = position[:, level.parents] + jnp.squeeze(parent_matrix @ offset[..., None], -1)
-            turn = parent_matrix @ level.body_rotation
-            link = parent_matrix @ (level.body_position[..., None] * self.scale_matrix[level.parents])
-            if self.free_root and self.root_body in level.bodies:
-                i = int(np.flatnonzero(level.bodies == self.root_body)[0])
-                here, turn, link = here.at[:, i].set(x[:, 0:3]), turn.at[:, i].set(root), link.at[:, i].set(0.0)
-            for slot in level.slots:
-                old = turn[:, slot.members]
-                start = here[:, slot.members]
-                world_axis = jnp.squeeze(old @ slot.axis[..., None], -1)
-                value = x[:, slot.dof] - slot.qpos0
-                new = old @ rotation.exp(slot.axis * (value * slot.is_hinge)[..., None])
-                moved = start + world_axis * (value * (1 - slot.is_hinge))[..., None]
-                pivot = start
-                if self.has_joint_offsets:
-                    centre = slot.joint_position * scale[level.bodies[slot.members]]
-                    pivot = start + jnp.squeeze(old @ centre[..., None], -1)
-                    moved = moved + jnp.squeeze((old - new) @ centre[..., None], -1)
-                    by_scale = slot.joint_position[..., None] * self.scale_matrix[level.bodies[slot.members]]
-                    link = link.at[:, slot.members].add((old - new) @ by_scale)
-                turn, here = turn.at[:, slot.members].set(new), here.at[:, slot.members].set(moved)
-                axis, anchor = axis.at[:, slot.dof].set(world_axis), anchor.at[:, slot.dof].set(pivot)
-            position, matrix = position.at[:, level.bodies].set(here), matrix.at[:, level.bodies].set(turn)
-            link_by_scale = link_by_scale.at[:, level.bodies].set(link)
-        by_scale = jnp.einsum("ab,tbcs->tacs", self.ancestors, link_by_scale)
         return BodyPoses(position, matrix, axis, anchor, by_scale)
 
     def points(self, poses: BodyPoses, scales: Array, body: np.ndarray, local: np.ndarray, offsets: Array | None = None) -> Array:
@@ -193,6 +176,13 @@ class Kinematics:
         origin = jnp.swapaxes(poses.position_by_scale, 1, 2)[:, :, body]
         by_scale = origin + sum(turn[:, :, b, :, None] * stretch[:, b] for b in range(3))
         return Keypoints(position, jnp.swapaxes(by_pose, 1, 2), jnp.swapaxes(by_scale, 1, 2), jnp.moveaxis(turn, -1, 1))
+
+
+def _about(axis: np.ndarray, angle: Array) -> Array:
+    """(T, J, 3, 3) rotations by angles (T, J) about constant unit vectors (J, 3): Rodrigues' formula."""
+    cross = np.cross(np.eye(3), axis[:, None]).astype(np.float32)
+    angle = angle[..., None, None]
+    return np.eye(3, dtype=np.float32) + jnp.sin(angle) * cross + 2 * jnp.sin(0.5 * angle) ** 2 * (cross @ cross)
 
 
 def _ancestor_matrix(m: mujoco.MjModel) -> np.ndarray:

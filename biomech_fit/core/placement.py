@@ -11,6 +11,7 @@ import numpy as np
 
 from biomech_fit.core import rotation
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.program import program
 from biomech_fit.core.projection import CameraArrays, camera_arrays, lens_flags
 from biomech_fit.core.residuals import Lens, Observations, make_lens, reprojection
 from biomech_fit.core.robust import geman_mcclure
@@ -29,7 +30,7 @@ def best_placement(cameras: Sequence[Camera], points: np.ndarray, xy: np.ndarray
     lens = make_lens(*lens_flags(cameras))
     usable = np.isfinite(points).all(-1)
     seen = (np.isfinite(xy).all(-1) & usable[:, None]) * np.nan_to_num(weight)
-    place = jax.jit(partial(_place, lens))
+    place = program(partial(_place, lens))
     # Chunks of one size: compiled once, and memory does not grow with the recording.
     pad = -len(points) % CHUNK
     start, pixels, information = (

@@ -22,11 +22,15 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.linear import ORDER, ArrowSolution, SlowShare, solve_banded, solve_banded_held, solve_dense, solve_dense_held
 from biomech_fit.core.marginal import marginalise
 from biomech_fit.core.point_residuals import PointObservations
+from biomech_fit.core.program import program
 from biomech_fit.core.residuals import Observations
 from biomech_fit.core.result import Result
 from biomech_fit.core.window import Head, Window, append, extend, recentre
 from biomech_fit.core.window_costs import SolverOptions, WindowCosts
 from biomech_fit.core.window_readout import newest_and, read_out
+
+LESS_WIDE = 0.7
+"""The robust kernel's width from step to step, where it starts wider."""
 
 _SOLVERS = {"banded": (solve_banded, solve_banded_held), "dense": (solve_dense, solve_dense_held)}
 
@@ -58,17 +62,20 @@ class WindowSolver:
         self.costs = WindowCosts(body, n_cameras, options)
         self.layout = self.costs.layout
         self._solve, self._solve_held = _SOLVERS[options.linear_solver]
-        self._advance_compiled = jax.jit(self._advance, donate_argnums=0)
-        self._held_compiled = jax.jit(self._advance_held, donate_argnums=0)
-        self._shift_compiled = jax.jit(self._shift)
+        self._advance_compiled = program(self._advance, donate_argnums=0)
+        self._held_compiled = program(self._advance_held, donate_argnums=0)
+        self._shift_compiled = program(self._shift)
 
-    def advance(self, window: Window, frame: Frame, iterations: Array, widen: Array) -> tuple[Window, Result, SlowShare]:
+    def advance(self, window: Window, frame: Frame, iterations: int, widen: float) -> tuple[Window, Result, SlowShare]:
         """Take one frame, then `iterations` Gauss-Newton steps for poses and slow states; the last one's uncertainty of the slow states is for `advance_held`.
 
         The robust kernel starts `widen` times wider (graduated non-convexity; 1 = steady state). The window that is passed in is used up.
         """
-        taken, result, share = self._advance_compiled(_rounded(window), frame, iterations, widen)
-        return taken._replace(head=window.head, rounded=taken.head), result, share
+        head, taken = window.head, _rounded(window)
+        for i in range(iterations):
+            new = frame if i == 0 else frame._replace(u=np.float32(-1.0))
+            taken, result, share = self._advance_compiled(taken, new, np.float32(max(1.0, widen * LESS_WIDE**i)))
+        return taken._replace(head=head, rounded=taken.head), result, share
 
     def advance_held(self, window: Window, frame: Frame, share: SlowShare) -> tuple[Window, Result]:
         """Take one frame, then one step for the poses alone (a block of coordinate descent on the same cost).
@@ -88,21 +95,14 @@ class WindowSolver:
             moved = self._shift_compiled(window._replace(rounded=None))
         return moved._replace(head=jax.device_get(moved.head))
 
-    def _advance(self, window: Window, frame: Frame, iterations: Array, widen: Array) -> tuple[Window, Result, SlowShare]:
+    def _advance(self, window: Window, frame: Frame, widen: Array) -> tuple[Window, Result, SlowShare]:
         window = _take(window, frame)
-
-        def body(_, carry):
-            window, widen, _, _ = carry
-            lin = self.costs.linearise(window, widen)
-            system = self.costs.system(window, lin, self.options.damping * (widen - 1))
-            at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
-            solution = self._solve(system, at)
-            return self._moved(window, solution), jnp.maximum(widen * 0.7, 1.0), solution, lin.cost
-
-        shapes = jax.eval_shape(lambda w: body(0, (w, widen, None, None)), window)
-        blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[2:])
-        window, _, solution, cost = jax.lax.fori_loop(0, iterations, body, (window, widen, *blank))
-        return window, self._result(window, frame, solution, cost), solution.share
+        lin = self.costs.linearise(window, widen)
+        system = self.costs.system(window, lin, self.options.damping * (widen - 1))
+        at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
+        solution = self._solve(system, at)
+        window = self._moved(window, solution)
+        return window, self._result(window, frame, solution, lin.cost), solution.share
 
     def _advance_held(self, window: Window, frame: Frame, share: SlowShare) -> tuple[Window, Result]:
         window = _take(window, frame)

@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.implicit import SLACK_S, Extent, ImplicitMotion, Parameters, octaves
+from biomech_fit.core.program import program
 from biomech_fit.core.projection import CameraArrays
 from biomech_fit.core.residuals import Observations
 from biomech_fit.core.window import Window
@@ -72,11 +73,11 @@ class NetworkTrajectories:
         size = ("4x64" if longest <= SMALL_UP_TO_S else "3x128") if config.fit.network == "auto" else config.fit.network
         self._motion = ImplicitMotion(solve.body, WIDTHS[size], octaves(longest))
         self._batch = min(BATCH_FRAMES, max(len(trial.stamp_ns) for trial in trials))
-        self._derivatives = [jax.jit(_derivatives(self._motion, solve.costs_of(r))) for r in range(len(solve.rigs))]
+        self._derivatives = [program(_derivatives(self._motion, solve.costs_of(r))) for r in range(len(solve.rigs))]
         self._optimiser = optax.chain(optax.scale_by_adam(b1=0.8), optax.add_decayed_weights(1e-5)), optax.scale_by_adam()
-        self._update, self._outputs = jax.jit(self._moved), jax.jit(self._motion.outputs)
+        self._update, self._outputs = program(self._moved), program(self._motion.outputs)
         self._state: Any = None
-        learn = jax.jit(_guess_learner(self._motion))
+        learn = program(_guess_learner(self._motion))
         key = jax.random.PRNGKey(0)
         self._members: list[_Member] = []
         for r, rig in enumerate(solve.rigs):

@@ -19,6 +19,7 @@ from scipy.signal import butter, sosfiltfilt
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.kinematics import Kinematics
+from biomech_fit.core.program import program
 from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.offline.trial import Trial
 
@@ -68,7 +69,7 @@ class InverseKinematics:
     def __init__(self, body: BodyModel, scales: np.ndarray, offsets: np.ndarray):
         self.body, self._kinematics = body, Kinematics(body)
         self._scales, self._offsets = np.float32(scales), np.float32(offsets)
-        self._solve = jax.jit(self._descend)
+        self._solve = program(self._descend)
 
     def keypoints(self, guess: np.ndarray, turn: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(T, K, 3) m of the posed body. `guess` (T, N) with the root's orientation in `turn` (T, 3, 3) is the start; NaN in `points` (T, K, 3) = missing."""

@@ -340,7 +340,7 @@ class PersonTracker:
         return (stamp_ns - self._start_ns) / self._spacing_ns
 
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
-        self.window, result, self._share = self.solver.advance(self.window, frame, np.int32(iterations), np.float32(widen))
+        self.window, result, self._share = self.solver.advance(self.window, frame, iterations, widen)
         return jax.device_get(result)
 
     def _advance_held(self, frame: Frame) -> Result:

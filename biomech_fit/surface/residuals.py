@@ -14,6 +14,7 @@ import numpy as np
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.kinematics import Kinematics
+from biomech_fit.core.program import program
 from biomech_fit.formats.surface_body import SurfaceBody
 from biomech_fit.surface.bones import bone_points, scaled_radius
 from biomech_fit.surface.descent import State
@@ -68,7 +69,7 @@ class Residuals:
         finite = np.isfinite(body.pose_std)
         self._pose_information = np.where(finite, POSE_PRIOR_SHARE / np.where(finite, body.pose_std, 1.0) ** 2, 0.0)
         self._pose_information[:6] = 0.0
-        self._evaluate = jax.jit(self._points)
+        self._evaluate = program(self._points)
 
     def targets(self, scans: list[Scan], estimated: list[dict[str, JointCentre]]) -> Targets:
         """Where the landmarks of each surface are, and the joint centres `estimated` from them."""

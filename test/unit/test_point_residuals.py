@@ -117,7 +117,7 @@ def test_a_body_follows_points_alone(name: str) -> None:
             window, moved = solver.shift(window), moved + 1
         seen = PointObservations(f32(xyz[i]), f32((1e6 if name == "directions" else 1e4) * (rng.random(k) > 0.2)))
         frame = Frame(f32(np.zeros((0, k, 2))), f32(np.zeros((0, k))), f32(np.zeros(0)), f32(1), f32(place - moved), np.int32(9), seen)
-        window, result, _ = solver.advance(window, frame, np.int32(30 if i == 0 else 4), f32(4 if i == 0 else 1))
+        window, result, _ = solver.advance(window, frame, 30 if i == 0 else 4, 4.0 if i == 0 else 1.0)
         found.append(jax.device_get(result.frames))
     angles = [3, 4, 5, 6, 7, 8]
     error = np.array([f.x[0] - x for f, x in zip(found, path, strict=True)])

@@ -88,7 +88,7 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
             while u[i] - moved >= chosen.knots - 3:
                 window, moved = sliding.shift(window), moved + 1
             frame = Frame(uv[i], information[i], delay[i], one, jnp.asarray(u[i] - moved), jnp.asarray(late))
-            window, result, share = sliding.advance(window, frame, jnp.asarray(8), one)
+            window, result, share = sliding.advance(window, frame, 8, 1.0)
         assert moved == shifts and np.all(np.asarray(window.u)[np.asarray(window.valid) > 0] >= 0)
 
         whole = solver_of(body, cameras, replace(chosen, frames=count, knots=chosen.knots + shifts))
@@ -97,7 +97,7 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
             batch = append(batch, Observations(uv[i], information[i], delay[i], one), jnp.asarray(u[i]))
         slot = jnp.asarray(late + count - chosen.frames)
         frame = Frame(uv[-1], information[-1], delay[-1], one, jnp.asarray(u[-1]), slot)
-        _, best, best_share = whole.advance(batch, frame, jnp.asarray(40), one)
+        _, best, best_share = whole.advance(batch, frame, 40, 1.0)
     for name in ("x", "velocity", "keypoints", "joint_centres"):
         np.testing.assert_allclose(getattr(result.frames, name), getattr(best.frames, name), atol=1e-6)
     np.testing.assert_allclose(result.slow, best.slow, atol=1e-7)
@@ -240,7 +240,7 @@ class Scene:
                 window, moved = solver.shift(window), moved + 1
             steps, wide = (20, widen) if i == 0 else (3, 1.0)
             frame = Frame(f32(uv[i]), f32(information[i]), f32(np.zeros(c)), f32(1), f32(u - moved), np.int32(9))
-            window, result, _ = solver.advance(window, frame, np.int32(steps), f32(wide))
+            window, result, _ = solver.advance(window, frame, steps, wide)
             results.append(jax.device_get(result))
         return window, results
 
@@ -288,7 +288,7 @@ def test_holding_the_slow_states_is_a_step_with_slow_states_that_are_known(scene
             if hold and i % 3:
                 window, result = solver.advance_held(window, frame, share)
             else:
-                window, result, share = solver.advance(window, frame, np.int32(20 if i == 0 else 1), f32(1))
+                window, result, share = solver.advance(window, frame, 20 if i == 0 else 1, 1.0)
             results.append(jax.device_get(result))
         return results
 
@@ -315,7 +315,7 @@ def test_the_window_is_only_solved_again_when_no_frame_comes(scene: Scene, robus
     before = jax.device_get(window)
     f32, (c, k) = np.float32, scene.uv.shape[1:3]
     nothing = Frame(np.full((c, k, 2), 9, f32), np.ones((c, k), f32), np.zeros(c, f32), f32(1), f32(-1), np.int32(4))
-    again, result, _ = robust.advance(window, nothing, np.int32(1), f32(1))
+    again, result, _ = robust.advance(window, nothing, 1, 1.0)
     np.testing.assert_array_equal(again.u, before.u)
     for new, old in zip(again.observed, before.observed, strict=True):
         np.testing.assert_array_equal(new, old)
@@ -344,7 +344,7 @@ def test_the_dense_solver_fits_in(scene: Scene, robust: WindowSolver) -> None:
     window = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, 7, prior_of(dense), np.zeros(dense.layout.size))
     f32 = np.float32
     frame = Frame(f32(scene.uv[0]), f32(np.ones((4, 7))), f32(np.zeros(4)), f32(1), f32(4.5), np.int32(9))
-    shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), jax.eval_shape(s._advance, window, frame, np.int32(1), f32(1))) for s in (robust, dense)]
+    shapes = [jax.tree.map(lambda a: (a.shape, a.dtype), jax.eval_shape(s._advance, window, frame, f32(1))) for s in (robust, dense)]
     assert shapes[0] == shapes[1]
 
 
