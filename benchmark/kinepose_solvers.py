@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
-from biomech_fit.core.linear import ORDER, ArrowSystem, SlowShare, solve_banded_held
+from biomech_fit.core.linear import ORDER, Chain, SlowShare, solve_banded_held
 from biomech_fit.core.opensim_axes import matrix_to_quat, quat_to_matrix
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
 from biomech_fit.core.projection import camera_arrays
@@ -98,25 +98,23 @@ class TemporalSolver:
         self._fit = np.linalg.solve(self._value.T @ self._value + 1e-6 * rough.T @ rough, self._value.T)
         self._solve = jax.jit(self._descend)
 
-    def _system(self, control: jax.Array, reference: jax.Array, xyz: jax.Array) -> ArrowSystem:
+    def _system(self, control: jax.Array, reference: jax.Array, xyz: jax.Array) -> Chain:
         """Of one sequence's points (T, K, 3) at its control points (Q, N)."""
         seen = PointObservations(xyz, jnp.full(xyz.shape[:2], self.frames.point_std_m**-2, jnp.float32))
         observed = self._blank.observed._replace(share=jnp.ones(len(xyz), jnp.float32), points=seen)
         window, costs = self._blank._replace(reference=reference, observed=observed), self.solver.costs
         at = window._replace(control=control)
-        return costs.system(at, costs.linearise(at, jnp.float32(1.0)), jnp.float32(0.0))
+        return costs.chain(at, costs.linearise(at, jnp.float32(1.0)).poses, jnp.float32(0.0))
 
     def _descend(self, control: jax.Array, reference: jax.Array, xyz: jax.Array) -> jax.Array:
         """Poses (S, T, N) of points (S, T, K, 3), from control points (S, Q, N)."""
         count, knots, n = control.shape
         share = SlowShare(*(jnp.zeros(shape, jnp.float32) for shape in ((1, n, n), (1, n, 1), (1, 1))))
-        nothing = jnp.zeros((count * knots, n, 1)), jnp.eye(1), jnp.zeros(1)
 
         def step(_: int, control: jax.Array) -> jax.Array:
             each = jax.vmap(self._system)(control, reference, xyz)
             # One long chain with nothing between the sequences: single matrices are factorised faster than batches of them.
-            diagonal, band, rhs = (a.reshape(count * knots, *a.shape[2:]) for a in (each.diagonal, each.band, each.rhs))
-            chain = ArrowSystem(diagonal, band, nothing[0], nothing[1], rhs, nothing[2])
+            chain = Chain(*(a.reshape(count * knots, *a.shape[2:]) for a in each))
             change = solve_banded_held(chain, jnp.eye(1, count * knots), share).step.reshape(control.shape)
             return control + jnp.clip(change, -0.5, 0.5)
 

@@ -27,6 +27,17 @@ SMALL = 96
 """Triangular matrices up to this size are inverted as a whole."""
 
 
+class Chain(NamedTuple):
+    """Normal equations of Q control points with N coordinates, the slow states known."""
+
+    diagonal: Array
+    """(Q, N, N)"""
+    band: Array
+    """(Q, ORDER, N, N): band[q, d] is the block between q and q + d + 1; zero beyond the end."""
+    rhs: Array
+    """(Q, N)"""
+
+
 class ArrowSystem(NamedTuple):
     """Normal equations of Q control points with N coordinates and M slow states."""
 
@@ -42,6 +53,11 @@ class ArrowSystem(NamedTuple):
     """(Q, N)"""
     corner_rhs: Array
     """(M,)"""
+
+    @property
+    def chain(self) -> Chain:
+        """The control points' own part."""
+        return Chain(self.diagonal, self.band, self.rhs)
 
 
 class SlowShare(NamedTuple):
@@ -72,22 +88,26 @@ class ArrowSolution(NamedTuple):
         return self.pose_alone + self.share.pose
 
 
-def _normalise(system: ArrowSystem) -> tuple[ArrowSystem, Array, Array]:
+def _normalise_chain(chain: Chain) -> tuple[Chain, Array]:
     """Scale to a unit diagonal: units differ by six orders of magnitude, and the arithmetic is float32."""
-    count = system.diagonal.shape[0]
-    a = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(system.diagonal, axis1=1, axis2=2), 1e-20))
-    b = 1 / jnp.sqrt(jnp.maximum(jnp.diag(system.corner), 1e-20))
+    count = chain.diagonal.shape[0]
+    a = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(chain.diagonal, axis1=1, axis2=2), 1e-20))
     ahead = jnp.pad(a, ((0, ORDER), (0, 0)), constant_values=1.0)
     follow = jnp.stack([ahead[d : d + count] for d in range(1, ORDER + 1)], 1)
-    scaled = ArrowSystem(
-        system.diagonal * a[:, :, None] * a[:, None, :] + JITTER * jnp.eye(system.rhs.shape[1], dtype=a.dtype),
-        system.band * a[:, None, :, None] * follow[:, :, None, :],
-        system.cross * a[:, :, None] * b,
-        system.corner * b[:, None] * b,
-        system.rhs * a,
-        system.corner_rhs * b,
+    scaled = Chain(
+        chain.diagonal * a[:, :, None] * a[:, None, :] + JITTER * jnp.eye(chain.rhs.shape[1], dtype=a.dtype),
+        chain.band * a[:, None, :, None] * follow[:, :, None, :],
+        chain.rhs * a,
     )
-    return scaled, a, b
+    return scaled, a
+
+
+def _normalise(system: ArrowSystem) -> tuple[ArrowSystem, Array, Array]:
+    """The same with the slow states."""
+    chain, a = _normalise_chain(system.chain)
+    b = 1 / jnp.sqrt(jnp.maximum(jnp.diag(system.corner), 1e-20))
+    border = (system.cross * a[:, :, None] * b, system.corner * b[:, None] * b)
+    return ArrowSystem(chain.diagonal, chain.band, *border, chain.rhs, system.corner_rhs * b), a, b
 
 
 def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
@@ -109,12 +129,12 @@ def solve_banded(system: ArrowSystem, poses: Array) -> ArrowSolution:
     return ArrowSolution(step * a, slow_step * b, _squares(late, wanted), share)
 
 
-def solve_banded_held(system: ArrowSystem, poses: Array, share: SlowShare) -> ArrowSolution:
+def solve_banded_held(chain: Chain, poses: Array, share: SlowShare) -> ArrowSolution:
     """The same with the slow states held where they are; what they add to the covariances is given."""
-    system, a, _ = _normalise(system)
-    chain, (y, late), _ = eliminate(system.diagonal, system.band, [system.rhs[:, :, None], _columns(poses, a)])
-    step = substitute(chain, y[:, :, 0])
-    return ArrowSolution(step * a, jnp.zeros_like(system.corner_rhs), _squares(late.reshape(-1, late.shape[2]), poses.shape[0]), share)
+    chain, a = _normalise_chain(chain)
+    factor, (y, late), _ = eliminate(chain.diagonal, chain.band, [chain.rhs[:, :, None], _columns(poses, a)])
+    step = substitute(factor, y[:, :, 0])
+    return ArrowSolution(step * a, jnp.zeros_like(share.slow[0]), _squares(late.reshape(-1, late.shape[2]), poses.shape[0]), share)
 
 
 def _columns(poses: Array, a: Array) -> Array:
@@ -125,15 +145,20 @@ def _columns(poses: Array, a: Array) -> Array:
 
 def with_head(system: ArrowSystem, matrix: Array, cross: Array, rhs: Array) -> ArrowSystem:
     """The system with information on its first ORDER control points added: matrix (ORDER N, ORDER N), cross (ORDER N, M) and right side (ORDER N,)."""
-    n = system.rhs.shape[1]
+    cross = system.cross.at[:ORDER].add(cross.reshape(ORDER, -1, cross.shape[1]))
+    return system._replace(cross=cross, **chain_with_head(system.chain, matrix, rhs)._asdict())
+
+
+def chain_with_head(chain: Chain, matrix: Array, rhs: Array) -> Chain:
+    """The same for known slow states."""
+    n = chain.rhs.shape[1]
     blocks = matrix.reshape(ORDER, n, ORDER, n)
-    diagonal, band = system.diagonal, system.band
+    diagonal, band = chain.diagonal, chain.band
     for i in range(ORDER):
         diagonal = diagonal.at[i].add(blocks[i, :, i])
         for d in range(ORDER - 1 - i):
             band = band.at[i, d].add(blocks[i, :, i + d + 1])
-    cross = system.cross.at[:ORDER].add(cross.reshape(ORDER, n, -1))
-    return system._replace(diagonal=diagonal, band=band, cross=cross, rhs=system.rhs.at[:ORDER].add(rhs.reshape(ORDER, n)))
+    return Chain(diagonal, band, chain.rhs.at[:ORDER].add(rhs.reshape(ORDER, n)))
 
 
 def eliminate(diagonal: Array, band: Array, columns: list[Array]) -> tuple[tuple[Array, Array], list[Array], tuple[Array, Array]]:
@@ -238,12 +263,12 @@ def solve_dense(system: ArrowSystem, poses: Array) -> ArrowSolution:
     return ArrowSolution(solution[:size].reshape(count, n), solution[size:], _pose_blocks(alone, poses), share)
 
 
-def solve_dense_held(system: ArrowSystem, poses: Array, share: SlowShare) -> ArrowSolution:
+def solve_dense_held(chain: Chain, poses: Array, share: SlowShare) -> ArrowSolution:
     """The dense solve with the slow states held where they are."""
-    system, a, _ = _normalise(system)
-    root = _inverse_factor(assemble_chain(system.diagonal, system.band))
-    step = (root.T @ (root @ system.rhs.reshape(-1))).reshape(a.shape) * a
-    return ArrowSolution(step, jnp.zeros_like(system.corner_rhs), _pose_blocks(root * a.reshape(-1), poses), share)
+    chain, a = _normalise_chain(chain)
+    root = _inverse_factor(assemble_chain(chain.diagonal, chain.band))
+    step = (root.T @ (root @ chain.rhs.reshape(-1))).reshape(a.shape) * a
+    return ArrowSolution(step, jnp.zeros_like(share.slow[0]), _pose_blocks(root * a.reshape(-1), poses), share)
 
 
 def _pose_blocks(root: Array, poses: Array) -> Array:

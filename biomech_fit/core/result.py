@@ -39,5 +39,3 @@ class Result(NamedTuple):
     """Two frames (leading axis): the newest and the lagged one."""
     slow: Array
     """(M,)"""
-    cost: Array
-    """() robust reprojection cost of the window before the last step."""

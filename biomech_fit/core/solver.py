@@ -2,7 +2,7 @@
 
     shift:         when time passes the last knot, fold the oldest spline interval into a Gaussian prior (marginalisation) and add a control point
     advance:       append the new frame, a few Gauss-Newton iterations, read out the newest and the lagged frame
-    advance_held:  the same with the slow states held where the last `advance` left them: a third of the work
+    advance_held:  the same with the slow states held where the last `advance` left them, and only the newest frames linearised anew: a third of the work
 
 Every cost is in `window_costs`, the linear algebra in `linear`, what enters and leaves in `window` and `marginal`. All arrays have fixed shapes, so
 everything is compiled once, before the first frame.
@@ -26,7 +26,7 @@ from biomech_fit.core.program import program
 from biomech_fit.core.residuals import Observations
 from biomech_fit.core.result import Result
 from biomech_fit.core.window import Head, Window, append, extend, recentre
-from biomech_fit.core.window_costs import SolverOptions, WindowCosts
+from biomech_fit.core.window_costs import Kept, PoseTerms, SolverOptions, WindowCosts
 from biomech_fit.core.window_readout import newest_and, read_out
 
 LESS_WIDE = 0.7
@@ -54,6 +54,18 @@ class Frame(NamedTuple):
     """3D points (K, 3) and (K,); None = the solver takes none."""
 
 
+class Held(NamedTuple):
+    """What a step leaves for those after it that hold the slow states."""
+
+    share: SlowShare
+    """In the uncertainty of the two poses that are read out."""
+    kept: Kept
+
+    def fits(self, window: Window) -> bool:
+        """Whether the window's coordinates are still what they were."""
+        return np.array_equal(np.asarray(self.kept.reference), np.asarray(window.reference))
+
+
 class WindowSolver:
     """Compiled window solver for one body model, number of cameras and keypoint set. Holds no state: `Window` goes in and out."""
 
@@ -66,24 +78,34 @@ class WindowSolver:
         self._held_compiled = program(self._advance_held, donate_argnums=0)
         self._shift_compiled = program(self._shift)
 
-    def advance(self, window: Window, frame: Frame, iterations: int, widen: float) -> tuple[Window, Result, SlowShare]:
-        """Take one frame, then `iterations` Gauss-Newton steps for poses and slow states; the last one's uncertainty of the slow states is for `advance_held`.
+    def advance(self, window: Window, frame: Frame, iterations: int, widen: float) -> tuple[Window, Result, Held]:
+        """Take one frame, then `iterations` Gauss-Newton steps for poses and slow states; what the last one leaves is for `advance_held`.
 
         The robust kernel starts `widen` times wider (graduated non-convexity; 1 = steady state). The window that is passed in is used up.
         """
         head, taken = window.head, _rounded(window)
         for i in range(iterations):
             new = frame if i == 0 else frame._replace(u=np.float32(-1.0))
-            taken, result, share = self._advance_compiled(taken, new, np.float32(max(1.0, widen * LESS_WIDE**i)))
-        return taken._replace(head=head, rounded=taken.head), result, share
+            taken, result, held = self._advance_compiled(taken, new, np.float32(max(1.0, widen * LESS_WIDE**i)))
+        return taken._replace(head=head, rounded=taken.head), result, held
 
-    def advance_held(self, window: Window, frame: Frame, share: SlowShare) -> tuple[Window, Result]:
-        """Take one frame, then one step for the poses alone (a block of coordinate descent on the same cost).
+    def advance_held(self, window: Window, frame: Frame, held: Held) -> tuple[Window, Result, Held]:
+        """Take one frame, then one step for the poses alone (a block of coordinate descent on the same cost). `held` must fit the window.
 
-        What the slow states add to the covariances is taken from the last `advance`: they change slowly, and so does what they do to a pose.
+        What the slow states add to the covariances is taken from the last `advance`: they change slowly, and so does what they do to a pose. Of the
+        observations only those of the newest frames are linearised anew; the others' equations are carried on to the poses where they are now.
         """
-        taken, result = self._held_compiled(_rounded(window), frame, share)
-        return taken._replace(head=window.head, rounded=taken.head), result
+        taken, result, kept = self._held_compiled(_rounded(window), frame, *held)
+        return taken._replace(head=window.head, rounded=taken.head), result, Held(held.share, kept)
+
+    def nothing_held(self, window: Window) -> Held:
+        """Of the shapes that `advance_held` takes, to compile it."""
+        (frames, n), m = (len(window.u), window.control.shape[1]), self.layout.size
+        share = SlowShare(*(np.zeros(shape, np.float32) for shape in ((2, n, n), (2, n, m), (m, m))))
+        rates = (np.zeros((frames, n, n), np.float32), np.zeros((frames, n), np.float32))
+        x = rates[1]
+        terms = PoseTerms(*rates, *(rates if self.options.contact is not None else (None, None)))
+        return Held(share, Kept(terms, x, x, np.float32(window.reference)))
 
     def shift(self, window: Window) -> Window:
         """Move the window on by one knot: marginalise what touches the first control point, then extend the spline.
@@ -95,23 +117,29 @@ class WindowSolver:
             moved = self._shift_compiled(window._replace(rounded=None))
         return moved._replace(head=jax.device_get(moved.head))
 
-    def _advance(self, window: Window, frame: Frame, widen: Array) -> tuple[Window, Result, SlowShare]:
+    def _advance(self, window: Window, frame: Frame, widen: Array) -> tuple[Window, Result, Held]:
         window = _take(window, frame)
-        lin = self.costs.linearise(window, widen)
+        value, slope = spline.basis(window.u, self.options.knots)
+        x, by_u = value @ window.control, slope @ window.control
+        lin = self.costs.linearise_at(x, by_u, window, widen)
         system = self.costs.system(window, lin, self.options.damping * (widen - 1))
         at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
         solution = self._solve(system, at)
+        held = Held(solution.share, Kept(lin.poses, x, by_u, window.reference))
         window = self._moved(window, solution)
-        return window, self._result(window, frame, solution, lin.cost), solution.share
+        return window, self._result(window, frame, solution), held
 
-    def _advance_held(self, window: Window, frame: Frame, share: SlowShare) -> tuple[Window, Result]:
+    def _advance_held(self, window: Window, frame: Frame, share: SlowShare, kept: Kept) -> tuple[Window, Result, Kept]:
         window = _take(window, frame)
-        lin = self.costs.linearise(window, jnp.float32(1.0))
-        system = self.costs.system(window, lin, jnp.float32(0.0))
+        old = kept._replace(reference=None)
+        # Every frame's terms move on with it; the newest one's are made below.
+        moved = jax.tree.map(lambda a: jnp.where(frame.u < 0, a, jnp.roll(a, -1, axis=0)), old)
+        terms, kept = self.costs.renew(window, moved)
+        chain = self.costs.chain(window, terms, jnp.float32(0.0))
         at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
-        solution = self._solve_held(system, at, share)
+        solution = self._solve_held(chain, at, share)
         window = self._moved(window, solution)
-        return window, self._result(window, frame, solution, lin.cost)
+        return window, self._result(window, frame, solution), kept
 
     def _moved(self, window: Window, solution: ArrowSolution) -> Window:
         """The window after one step, shortened where it would turn a joint too far."""
@@ -120,8 +148,8 @@ class WindowSolver:
         step = shrink * _settled(window.last_step, solution.step)
         return window._replace(control=window.control + step, last_step=step, slow=window.slow + shrink * solution.slow_step)
 
-    def _result(self, window: Window, frame: Frame, solution: ArrowSolution, cost: Array) -> Result:
-        return Result(read_out(self.costs, window, newest_and(window, frame.late), solution.pose, solution.share), window.slow, cost)
+    def _result(self, window: Window, frame: Frame, solution: ArrowSolution) -> Result:
+        return Result(read_out(self.costs, window, newest_and(window, frame.late), solution.pose, solution.share), window.slow)
 
     def _shift(self, window: Window) -> Window:
         exact = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(jnp.float64), window)

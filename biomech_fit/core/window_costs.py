@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.contact import ContactNoise, contact
 from biomech_fit.core.kinematics import Keypoints, Kinematics
-from biomech_fit.core.linear import ORDER, ArrowSystem, with_head
+from biomech_fit.core.linear import ORDER, ArrowSystem, Chain, chain_with_head
 from biomech_fit.core.motion import ChainTerms, lingering, motion_prior, pose_terms
 from biomech_fit.core.point_residuals import PointCosts, point_terms
 from biomech_fit.core.projection import CameraArrays
@@ -29,6 +29,8 @@ from biomech_fit.core.residuals import (
 )
 from biomech_fit.core.robust import KERNELS
 from biomech_fit.core.window import SlowLayout, SlowPrior, Window
+
+_Frames = TypeVar("_Frames", bound=tuple)
 
 COMMON_CLOCK = 100.0
 """The mean of all clocks is held by so much more information than it has from their own priors."""
@@ -65,6 +67,8 @@ class SolverOptions:
     damping: float = 1e-4
     memory_s: float = 120.0
     """What left the window is forgotten with this time constant."""
+    renewed_share: float = 1 / 3
+    """Of the window's frames, the newest: what a step with held slow states linearises anew. The poses of the others hardly move."""
     linear_solver: str = "banded"
     has_distortion: bool = True
     has_fisheye: bool = False
@@ -72,26 +76,53 @@ class SolverOptions:
     """Lens states of each camera that are estimated, too (`residuals.LENS_STATES`)."""
 
 
-class Linearisation(NamedTuple):
-    """Observations' normal equations in T poses and the slow states."""
+class PoseTerms(NamedTuple):
+    """Observations' normal equations in T poses, the slow states known."""
 
-    cost: Array
     diagonal: Array
     """(T, N, N)"""
-    cross: tuple[Array, ...]
-    """Parts of the slow states by poses: scales (T, S, N), offsets (T, 3, K, N), cameras (T, 7 C, N), lenses, floor (T, FLOOR_STATES, N)."""
-    corner: Array
-    """(M, M)"""
     rhs: Array
     """(T, N)"""
-    corner_rhs: Array
-    """(M,)"""
     rate: Array | None = None
     """(T, N, N) in the poses' derivative by u."""
     rate_rhs: Array | None = None
     """(T, N)"""
     change: Array | None = None
     """(T, N, N) in the poses' change since the frame before."""
+
+
+class Kept(NamedTuple):
+    """Frames' terms from an earlier step, and the poses where they were made. They hold in the same `reference` only, and for the same slow states."""
+
+    terms: PoseTerms
+    x: Array
+    """(T, N)"""
+    by_u: Array
+    """(T, N)"""
+    reference: Array
+    """(3, 3)"""
+
+    def at(self, x: Array, by_u: Array, valid: Array) -> PoseTerms:
+        """The terms at other poses (T, N), to first order, of the frames that are valid (T,) still."""
+        weight = valid[:, None]
+        diagonal, rhs, rate, rate_rhs, _ = self.terms
+        rhs = weight * (rhs - jnp.squeeze(diagonal @ (x - self.x)[..., None], -1))
+        if rate is not None:
+            rate_rhs, rate = weight * (rate_rhs - jnp.squeeze(rate @ (by_u - self.by_u)[..., None], -1)), weight[..., None] * rate
+        return PoseTerms(weight[..., None] * diagonal, rhs, rate, rate_rhs)
+
+
+class Linearisation(NamedTuple):
+    """Observations' normal equations in T poses and the slow states."""
+
+    cost: Array
+    poses: PoseTerms
+    cross: tuple[Array, ...]
+    """Parts of the slow states by poses: scales (T, S, N), offsets (T, 3, K, N), cameras (T, 7 C, N), lenses, floor (T, FLOOR_STATES, N)."""
+    corner: Array
+    """(M, M)"""
+    corner_rhs: Array
+    """(M,)"""
 
 
 class WindowCosts:
@@ -106,6 +137,7 @@ class WindowCosts:
         self.layout = SlowLayout(len(body.scale_names), len(body.keypoint_names), estimated, options.contact is not None, options.lens_states)
         if self.layout.has_floor and not body.foot_points:
             raise ValueError("a model without sole points cannot stand on a floor")
+        self._renewed = max(round(options.frames * options.renewed_share), 1)
         self._kernel = KERNELS[options.kernel]
         self.lens = make_lens(options.has_distortion, options.has_fisheye)
         self._lens_jacobian = make_lens_jacobian(options.lens_states, options.has_fisheye)
@@ -123,6 +155,17 @@ class WindowCosts:
         """Observations' information on the frames' poses and the slow states at the current estimate."""
         value, slope = spline.basis(window.u, window.control.shape[0])
         return self.linearise_at(value @ window.control, slope @ window.control, window, widen)
+
+    def renew(self, window: Window, kept: Kept) -> tuple[PoseTerms, Kept]:
+        """Every frame's terms at the current estimate with the slow states held: the newest frames' made anew, the others' carried over."""
+        value, slope = spline.basis(window.u, window.control.shape[0])
+        x, by_u = value @ window.control, slope @ window.control
+        new = slice(len(x) - self._renewed, None)
+        newest = window._replace(u=window.u[new], valid=window.valid[new], observed=jax.tree.map(lambda a: a[new], window.observed))
+        made = Kept(self.linearise_at(x[new], by_u[new], newest, jnp.float32(1.0)).poses, x[new], by_u[new], window.reference)
+        old = jax.tree.map(lambda a: a[: new.start], kept._replace(reference=None))
+        carried = old.at(x[: new.start], by_u[: new.start], window.valid[: new.start])
+        return _joined(carried, made.terms), _joined(old, made._replace(reference=None))._replace(reference=window.reference)
 
     def linearise_at(self, x: Array, by_u: Array, window: Window, widen: Array) -> Linearisation:
         """The same at poses x (T, N) and their derivatives by u, wherever these come from; `window.reference` may be each frame's own, (T, 3, 3)."""
@@ -202,49 +245,61 @@ class WindowCosts:
         change = None
         if point.change is not None:
             change = jnp.swapaxes(flat, 1, 2) @ _apply(jnp.moveaxis(point.change, 1, -1), by_pose).reshape(frames, k3, n)
-        return Linearisation(cost, pose, tuple(cross), corner, rhs, jnp.concatenate(corner_rhs), rate, rate_rhs, change)
+        return Linearisation(cost, PoseTerms(pose, rhs, rate, rate_rhs, change), tuple(cross), corner, jnp.concatenate(corner_rhs))
 
     def system(self, window: Window, lin: Linearisation, damping: Array) -> ArrowSystem:
         """Observations, motion, ranges, pose prior, slow prior and head as one linear system for the step."""
-        observed = self.on_control_points(window, lin)
+        chain, prior = self.chain(window, lin.poses, damping), self.slow_precision(window.prior, window.slow)
+        head, head_rhs, split = window.head.information, _head_rhs(window), ORDER * window.control.shape[1]
+        cross = self._cross_on_control_points(window, lin).at[:ORDER].add(head[:split, split:].reshape(ORDER, -1, len(prior)))
+        corner = lin.corner + prior + head[split:, split:]
+        corner_rhs = lin.corner_rhs + prior @ (window.prior.mean - window.slow) + head_rhs[split:]
+        return ArrowSystem(chain.diagonal, chain.band, cross, corner, chain.rhs, corner_rhs)
+
+    def chain(self, window: Window, terms: PoseTerms, damping: Array) -> Chain:
+        """The same for the poses alone, the slow states known."""
+        observed = self._chain_on_control_points(window, terms)
         motion, diagonal, gradient = self.priors(window)
         # Damping is relative to the observations alone: the motion prior's stiff modes would otherwise hold back the slow ones.
         diagonal = diagonal + motion.diagonal + damping * jnp.diagonal(observed.diagonal, axis1=1, axis2=2)
-        deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
-        head, prior = window.head.information, self.slow_precision(window.prior, window.slow)
-        head_rhs = window.head.vector - head @ deviation
         split = ORDER * window.control.shape[1]
-        system = observed._replace(
-            diagonal=observed.diagonal + jax.vmap(jnp.diag)(diagonal),
-            band=observed.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling),
-            corner=lin.corner + prior + head[split:, split:],
-            rhs=observed.rhs - motion.gradient - gradient,
-            corner_rhs=lin.corner_rhs + prior @ (window.prior.mean - window.slow) + head_rhs[split:],
+        chain = Chain(
+            observed.diagonal + jax.vmap(jnp.diag)(diagonal),
+            observed.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling),
+            observed.rhs - motion.gradient - gradient,
         )
-        return with_head(system, head[:split, :split], head[:split, split:], head_rhs[:split])
+        return chain_with_head(chain, window.head.information[:split, :split], _head_rhs(window)[:split])
 
     def on_control_points(self, window: Window, lin: Linearisation) -> ArrowSystem:
         """Spread the frames' normal equations over the control points that carry them."""
-        value, slope = spline.basis(window.u, window.control.shape[0])
+        chain, cross = self._chain_on_control_points(window, lin.poses), self._cross_on_control_points(window, lin)
+        return ArrowSystem(chain.diagonal, chain.band, cross, lin.corner, chain.rhs, lin.corner_rhs)
+
+    def _cross_on_control_points(self, window: Window, lin: Linearisation) -> Array:
+        value, _ = spline.basis(window.u, window.control.shape[0])
         knots, n = window.control.shape
         parts = [(value.T @ part.reshape(len(part), -1)).reshape(knots, *part.shape[1:]) for part in lin.cross]
         parts[1] = jnp.swapaxes(parts[1], 1, 2).reshape(knots, -1, n)
-        cross = jnp.swapaxes(jnp.concatenate(parts, 1), 1, 2)
-        rhs, matrices, carried = value.T @ lin.rhs, lin.diagonal, value
-        if lin.rate is not None:
-            rhs, matrices, carried = rhs + slope.T @ lin.rate_rhs, jnp.concatenate([matrices, lin.rate]), jnp.concatenate([value, slope])
-        if lin.change is not None:
+        return jnp.swapaxes(jnp.concatenate(parts, 1), 1, 2)
+
+    def _chain_on_control_points(self, window: Window, terms: PoseTerms) -> Chain:
+        value, slope = spline.basis(window.u, window.control.shape[0])
+        knots, n = window.control.shape
+        rhs, matrices, carried = value.T @ terms.rhs, terms.diagonal, value
+        if terms.rate is not None:
+            rhs, matrices, carried = rhs + slope.T @ terms.rate_rhs, jnp.concatenate([matrices, terms.rate]), jnp.concatenate([value, slope])
+        if terms.change is not None:
             # By the speed half-way, which four control points carry; the difference of two frames may need five.
             step = jnp.diff(window.u, prepend=window.u[:1])
             _, half_way = spline.basis(window.u - 0.5 * step, knots)
-            matrices, carried = jnp.concatenate([matrices, lin.change]), jnp.concatenate([carried, step[:, None] * half_way])
+            matrices, carried = jnp.concatenate([matrices, terms.change]), jnp.concatenate([carried, step[:, None] * half_way])
         flat = matrices.reshape(-1, n * n)
         diagonal = ((carried * carried).T @ flat).reshape(knots, n, n)
         band = []
         for d in range(1, ORDER + 1):
             weight = jnp.pad(carried[:, :-d] * carried[:, d:], ((0, 0), (0, d)))
             band.append((weight.T @ flat).reshape(knots, n, n))
-        return ArrowSystem(diagonal, jnp.stack(band, 1), cross, lin.corner, rhs, lin.corner_rhs)
+        return Chain(diagonal, jnp.stack(band, 1), rhs)
 
     def priors(self, window: Window) -> tuple[ChainTerms, Array, Array]:
         """Motion terms, and information and gradient of ranges and weak pose prior, on the control points."""
@@ -294,6 +349,17 @@ class WindowCosts:
         if layout.n_lens:
             cameras = corrected_lenses(cameras, slow[layout.lenses].reshape(-1, layout.n_lens))
         return slow[layout.scales], offsets, cameras, states[:, 6]
+
+
+def _joined(a: _Frames, b: _Frames) -> _Frames:
+    """Arrays of some frames, and those of the frames after them."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), a, b)
+
+
+def _head_rhs(window: Window) -> Array:
+    """(ORDER N + M,) the head's right side at the current estimate."""
+    deviation = jnp.concatenate([window.control[:ORDER].reshape(-1), window.slow]) - window.head.anchor
+    return window.head.vector - window.head.information @ deviation
 
 
 def _total(terms: Array) -> Array:

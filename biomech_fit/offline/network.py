@@ -171,8 +171,8 @@ def _derivatives(motion: ImplicitMotion, costs: WindowCosts) -> Callable[..., tu
         valid = jnp.any(observed.information > 0, (1, 2)).astype(x.dtype)
         window = Window(none, none, reference, none, valid, observed, cameras, jnp.eye(3), slow, none, none, none)
         linear = costs.linearise_at(x, by_u, window, jnp.float32(1.0))
-        by_pose = costs.pose_terms(x, each_s)[1] - linear.rhs
-        by_rate = jnp.zeros_like(x) if linear.rate_rhs is None else -linear.rate_rhs
+        by_pose = costs.pose_terms(x, each_s)[1] - linear.poses.rhs
+        by_rate = jnp.zeros_like(x) if linear.poses.rate_rhs is None else -linear.poses.rate_rhs
         return linear.cost, pull((by_pose, by_rate))[0], -linear.corner_rhs
 
     return derivatives

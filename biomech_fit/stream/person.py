@@ -13,14 +13,13 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.initial import PoseStarter
-from biomech_fit.core.linear import SlowShare
 from biomech_fit.core.marginal import without_states
 from biomech_fit.core.point_residuals import PointCosts
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.readout import Seen, pose_estimate
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.result import Readout, Result
-from biomech_fit.core.solver import Frame, WindowSolver
+from biomech_fit.core.solver import Frame, Held, WindowSolver
 from biomech_fit.core.types import PoseEstimate, Status
 from biomech_fit.core.window import ORDER, Window, empty_window
 from biomech_fit.stream.association import Views
@@ -126,7 +125,7 @@ class PersonTracker:
         self._join()
         if self.window is None:
             return
-        self._share = None
+        self._held = None
         window, split = self.window, ORDER * self.body.mj_model.nv
         head = without_states(window.head, split + pose, had, before)
         information, state = np.array(window.observed.information), np.array(window.slow)
@@ -151,7 +150,7 @@ class PersonTracker:
         """Drop the pose, keep the slow states for the next start."""
         self._join()
         self.window: Window | None = None
-        self._share: SlowShare | None = None
+        self._held: Held | None = None
         self._slow_ns = 0
         self._recent = LagBuffer(self.options.frames, self.config.window.lag_s, 1 / self._frame_rate_hz)
         self._pixels: list[tuple[int, np.ndarray, np.ndarray]] = []
@@ -218,11 +217,8 @@ class PersonTracker:
             frame = self._frame(views, delay_s, share, self._place(stamp_ns), 0 if late is None else late)
             far = self._recent.step_s() * 1e9 > FAR * self._spacing_ns
             settled = self.config.window.iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
-            if settled and self._share is not None and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
-                if far:
-                    self.window, _ = self.solver.advance_held(self.window, frame, self._share)
-                    frame = self._blank(-1.0, int(frame.late))
-                result = self._advance_held(frame)
+            if settled and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9 and self._held is not None and self._held.fits(self.window):
+                result = self._advance_held(frame, 2 if far else 1)
             else:
                 if iterations is None:
                     iterations = max(self.config.window.iterations, 1 if full and not far else MORE_ITERATIONS)
@@ -232,8 +228,8 @@ class PersonTracker:
             self.drop()
             return None, None, result
         if self._slow_ns == stamp_ns:
-            assert self._share is not None
-            self.states.observe(result.slow, self._share.slow)
+            assert self._held is not None
+            self.states.observe(result.slow, self._held.share.slow)
             # Several people share what they find of the cameras, which counts one prior for all.
             if self.config.stream.max_people == 1 and self.states.learn_spread():
                 self.window = self.window._replace(prior=self.states.solver_prior())
@@ -269,7 +265,7 @@ class PersonTracker:
     def predict(self, stamp_ns: int) -> Readout | None:
         """A coming frame (index 0 of the arrays) as expected before anything of it is seen; None while the track is young. The track is not changed."""
         self._join()
-        if self.window is None or self._share is None:
+        if self.window is None or self._held is None:
             return None
         window, passed = self.window, 0
         with jax.default_device(self._device):
@@ -277,7 +273,11 @@ class PersonTracker:
                 window, passed = self.solver.shift(window), passed + 1
             frame = self._blank(self._place(stamp_ns) - passed, 0)
             own = jax.tree.map(np.array, window._replace(rounded=None))
-            return jax.device_get(self.solver.advance_held(own, frame, self._share)[1].frames)
+            if self._held.fits(window):
+                result = self.solver.advance_held(own, frame, self._held)[1]
+            else:
+                result = self.solver.advance(own, frame, 1, 1.0)[1]
+            return jax.device_get(result.frames)
 
     def predicted_pixels(self, stamp_ns: int) -> np.ndarray:
         """(C, K, 2) px where the keypoints should be, by constant velocity in the image."""
@@ -303,7 +303,8 @@ class PersonTracker:
 
         def second_half() -> None:
             with jax.default_device(self._device):
-                self.solver.advance_held(self._empty(*pose), frame, self._no_share())
+                window = self._empty(*pose)
+                self.solver.advance_held(window, frame, self.solver.nothing_held(window))
                 self.solver.shift(self._empty(*pose))
 
         # Two at a time: more only get in each other's way.
@@ -340,16 +341,14 @@ class PersonTracker:
         return (stamp_ns - self._start_ns) / self._spacing_ns
 
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
-        self.window, result, self._share = self.solver.advance(self.window, frame, iterations, widen)
+        self.window, result, self._held = self.solver.advance(self.window, frame, iterations, widen)
         return jax.device_get(result)
 
-    def _advance_held(self, frame: Frame) -> Result:
-        self.window, result = self.solver.advance_held(self.window, frame, self._share)
+    def _advance_held(self, frame: Frame, iterations: int) -> Result:
+        for _ in range(iterations):
+            self.window, result, self._held = self.solver.advance_held(self.window, frame, self._held)
+            frame = self._blank(-1.0, int(frame.late))
         return jax.device_get(result)
-
-    def _no_share(self) -> SlowShare:
-        n, m = self.body.mj_model.nv, self.layout.size
-        return SlowShare(*(np.zeros(shape, np.float32) for shape in ((2, n, n), (2, n, m), (m, m))))
 
     def _shift_ahead(self, stamp_ns: int) -> None:
         """Move the window on before the next frame if that is expected beyond its last knot."""

@@ -105,9 +105,10 @@ class PointsTracker(PersonTracker):
 
         One point each carries a limb's end, so that a millimetre there is degrees where the limb is straight; averaging over time does not help against it.
         """
-        if self._share is not None:
-            if self._share is not self._added_of:
-                self._added, self._added_of = self._placing(self._share), self._share
+        if self._held is not None:
+            share = self._held.share
+            if share is not self._added_of:
+                self._added, self._added_of = self._placing(share), share
             covariance = np.array(result.frames.covariance)
             covariance[index] += self._added[index]
             result = result._replace(frames=result.frames._replace(covariance=covariance))
@@ -129,10 +130,8 @@ class PointsTracker(PersonTracker):
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
         return super()._advance(frame, max(iterations, 2), widen)
 
-    def _advance_held(self, frame: Frame) -> Result:
-        assert self.window is not None and self._share is not None
-        self.window, _ = self.solver.advance_held(self.window, frame, self._share)
-        return super()._advance_held(self._blank(-1.0, int(frame.late)))
+    def _advance_held(self, frame: Frame, iterations: int) -> Result:
+        return super()._advance_held(frame, max(iterations, 2))
 
     def _learn_noise(self, stamp_ns: int, views: Views, result: Result) -> None:
         assert isinstance(views, PointViews)

@@ -90,7 +90,7 @@ def test_with_the_slow_states_held_the_chain_is_solved_alone(solve, held) -> Non
     matrix, rhs, system = arrow(rng)
     poses = jnp.asarray(POSES, jnp.float32)
     full = jax.jit(solve)(system, poses)
-    found = jax.jit(held)(system, poses, full.share)
+    found = jax.jit(held)(system.chain, poses, full.share)
     chain = slice(0, Q * N)
     assert scaled_difference(np.asarray(found.step).reshape(-1), np.linalg.solve(matrix[chain, chain], rhs[chain])) < 2e-4
     assert np.all(np.asarray(found.slow_step) == 0)

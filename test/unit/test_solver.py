@@ -88,7 +88,7 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
             while u[i] - moved >= chosen.knots - 3:
                 window, moved = sliding.shift(window), moved + 1
             frame = Frame(uv[i], information[i], delay[i], one, jnp.asarray(u[i] - moved), jnp.asarray(late))
-            window, result, share = sliding.advance(window, frame, 8, 1.0)
+            window, result, held = sliding.advance(window, frame, 8, 1.0)
         assert moved == shifts and np.all(np.asarray(window.u)[np.asarray(window.valid) > 0] >= 0)
 
         whole = solver_of(body, cameras, replace(chosen, frames=count, knots=chosen.knots + shifts))
@@ -97,14 +97,14 @@ def test_a_sliding_window_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> No
             batch = append(batch, Observations(uv[i], information[i], delay[i], one), jnp.asarray(u[i]))
         slot = jnp.asarray(late + count - chosen.frames)
         frame = Frame(uv[-1], information[-1], delay[-1], one, jnp.asarray(u[-1]), slot)
-        _, best, best_share = whole.advance(batch, frame, 40, 1.0)
+        _, best, best_held = whole.advance(batch, frame, 40, 1.0)
     for name in ("x", "velocity", "keypoints", "joint_centres"):
         np.testing.assert_allclose(getattr(result.frames, name), getattr(best.frames, name), atol=1e-6)
     np.testing.assert_allclose(result.slow, best.slow, atol=1e-7)
     for found, wanted in (
         (result.frames.covariance, best.frames.covariance),
         (result.frames.keypoint_covariance, best.frames.keypoint_covariance),
-        (share.slow, best_share.slow),
+        (held.share.slow, best_held.share.slow),
     ):
         np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(np.asarray(wanted)).max())
 
@@ -271,30 +271,32 @@ def test_exact_pixels_give_the_exact_pose_from_a_poor_start(scene: Scene, robust
             np.testing.assert_allclose(r.frames.uv[0, c], camera.project(r.frames.keypoints[0]), atol=0.05)
 
 
-def test_holding_the_slow_states_is_a_step_with_slow_states_that_are_known(scene: Scene) -> None:
-    """Where a firm prior holds them, a frame that moves them and one that does not give the same, to a fiftieth of a standard deviation and 1 %: float32."""
-    solver = solver_of(scene.body, scene.cameras, options(kernel="geman_mcclure", has_distortion=True, refine_cameras=True))
+@pytest.mark.parametrize("renewed_share, close", [(1.0, 0.005), (1 / 3, 0.06)])
+def test_holding_the_slow_states_is_a_step_with_slow_states_that_are_known(scene: Scene, renewed_share: float, close: float) -> None:
+    """Where a firm prior holds them, a frame that moves them and one that does not give the same, but for float32: to `close` standard deviations and 1 %.
+    What is carried over from earlier steps, of the older frames, adds some hundredths."""
+    solver = solver_of(scene.body, scene.cameras, options(kernel="geman_mcclure", has_distortion=True, refine_cameras=True, renewed_share=renewed_share))
     f32, (c, k), m = np.float32, scene.uv.shape[1:3], solver.layout.size
     uv = f32(scene.uv + np.random.default_rng(5).standard_normal(scene.uv.shape))
     firm = SlowPrior(np.zeros(m, f32), f32(1e10 * np.eye(m)))
 
     def run(hold: bool) -> list[Result]:
-        results, moved, share = [], 0, None
+        results, moved, held = [], 0, None
         window = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, k, firm, np.zeros(m))
         for i, u in enumerate(scene.u):
             while u - moved >= 5:
                 window, moved = solver.shift(window), moved + 1
             frame = Frame(uv[i], np.ones((c, k), f32), np.zeros(c, f32), f32(1), f32(u - moved), np.int32(9))
             if hold and i % 3:
-                window, result = solver.advance_held(window, frame, share)
+                window, result, held = solver.advance_held(window, frame, held)
             else:
-                window, result, share = solver.advance(window, frame, 20 if i == 0 else 1, 1.0)
+                window, result, held = solver.advance(window, frame, 20 if i == 0 else 1, 1.0)
             results.append(jax.device_get(result))
         return results
 
     for a, b in zip(run(True), run(False), strict=True):
         std = np.sqrt(np.diagonal(b.frames.covariance, axis1=1, axis2=2))
-        assert np.abs((a.frames.x - b.frames.x) / std).max() < 0.02
+        assert np.abs((a.frames.x - b.frames.x) / std).max() < close
         np.testing.assert_allclose(np.sqrt(np.diagonal(a.frames.covariance, axis1=1, axis2=2)), std, rtol=0.01)
 
 
