@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 from scipy.stats import norm
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.gauge import Placement, common_motions, rig_placement
 from biomech_fit.core.types import FrameResult, PoseEstimate
 from biomech_fit.formats.subject import KeypointOffset, Scale, Subject
 from biomech_fit.offline.fit import OfflineRecording, PersonFit, TrialFit, fit_person
@@ -105,7 +107,36 @@ def accuracy(walks: Sequence[Simulation], person: PersonFit) -> None:
     print(f"  joint centres: median {np.median(centres):.1f} mm raw")
     coverage("angles", np.concatenate([e[:, angle] for e in fit]), np.concatenate([s[:, angle] for s in fit_std]))
     points = [(_series(t.results, "keypoints", w) - w.truth.keypoints, _series(t.results, "keypoint_std", w)) for w, t in _pairs(walks, person)]
-    coverage("keypoints", *(np.concatenate(parts) for parts in zip(*points, strict=True)))
+    coverage("keypoints in the world", *(np.concatenate(parts) for parts in zip(*points, strict=True)))
+    points = [_beside_the_rig(w, t) for w, t in _pairs(walks, person)]
+    error, std = (np.concatenate(parts) for parts in zip(*points, strict=True))
+    coverage(f"keypoints, the rig's own place aside (median {1e3 * np.nanmedian(np.linalg.norm(error, axis=-1)):.1f} mm)", error, std)
+
+
+def _beside_the_rig(walk: Simulation, trial: TrialFit) -> tuple[np.ndarray, np.ndarray]:
+    """Errors and standard deviations (T, K, 3) m of keypoints when the truth is moved to where the fit's world is.
+
+    No picture tells where the rig as a whole stands: in the fit it is where it was loaded, `core.gauge.rig_gauge`. From there the true cameras are moved
+    together by shift, turn and stretch; the truth is moved back by these, and the standard deviations are without what `TrialFit.placement` adds.
+    """
+    found, truth = _series(trial.results, "keypoints", walk), walk.truth.keypoints
+    covariance = _series(trial.results, "keypoint_covariance", walk)
+    if trial.placement is None:
+        return found - truth, np.sqrt(np.diagonal(covariance, axis1=2, axis2=3))
+    placement, moved = net_motion(walk.cameras, walk.true_cameras)
+    shape = found.shape
+    back = (placement.moves(truth.reshape(-1, 3)) @ moved).reshape(shape)
+    own = covariance - trial.placement.of_points(found.reshape(-1, 3)).reshape(*shape, 3)
+    return found - (truth - back), np.sqrt(np.diagonal(own, axis1=2, axis2=3))
+
+
+def net_motion(loaded: Sequence[Camera], true: Sequence[Camera]) -> tuple[Placement, np.ndarray]:
+    """How far the true rig as a whole is shifted (m), turned (rad) and stretched from the loaded one, (7,), and how surely it should not be."""
+    refine = FitConfig().refine
+    information = np.r_[np.full(3, np.deg2rad(refine.camera_rotation_std_deg) ** -2), np.full(3, refine.camera_translation_std_m**-2), 1.0]
+    states = [np.r_[Rotation.from_matrix(t.rotation @ c.rotation.T).as_rotvec(), t.centre - c.centre, 0.0] for c, t in zip(loaded, true, strict=True)]
+    placement, (flat, _) = rig_placement(loaded, information), common_motions(loaded)
+    return placement, placement.covariance @ flat.T @ (np.tile(information, len(states)) * np.concatenate(states))
 
 
 def coverage(name: str, error: np.ndarray, std: np.ndarray) -> None:
