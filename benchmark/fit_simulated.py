@@ -2,6 +2,7 @@
 
     python benchmark/fit_simulated.py [--trials 3] [--seconds 10] [--seeds 0] [--offsets-known]      # accuracy, coverage, cameras
     python benchmark/fit_simulated.py --time 1 2 4 --seconds 4                                       # time and memory by the number of trials
+    python benchmark/fit_simulated.py --rigs 100                                                     # how surely a rig stands in the world; no fits
 
 Prints a line for each figure with its target in brackets. Expected calibration error: the mean absolute difference between nominal and empirical coverage of
 central intervals at LEVELS.
@@ -16,13 +17,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 from scipy.stats import norm
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.gauge import Placement, common_motions, rig_placement
 from biomech_fit.core.types import FrameResult, PoseEstimate
 from biomech_fit.formats.subject import KeypointOffset, Scale, Subject
 from biomech_fit.offline.fit import OfflineRecording, PersonFit, TrialFit, fit_person
+from biomech_fit.sim.cameras import camera_rig, perturbed
 from biomech_fit.sim.config import SimConfig
 from biomech_fit.sim.simulate import Simulation, simulate
 
@@ -41,7 +45,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--offsets-known", action="store_true", help="also fit with the true keypoint offsets: what is left is not their doing")
     parser.add_argument("--time", type=int, nargs="+", metavar="N", help="only the time of fits of so many trials, each a person with true cameras")
+    parser.add_argument("--rigs", type=int, metavar="N", help="only whether so many rigs stand in the world as surely as is said")
     args = parser.parse_args()
+    if args.rigs:
+        stands(args.rigs)
+        return
     if args.time:
         for count in args.time:
             _time(count, args.seconds)
@@ -105,7 +113,70 @@ def accuracy(walks: Sequence[Simulation], person: PersonFit) -> None:
     print(f"  joint centres: median {np.median(centres):.1f} mm raw")
     coverage("angles", np.concatenate([e[:, angle] for e in fit]), np.concatenate([s[:, angle] for s in fit_std]))
     points = [(_series(t.results, "keypoints", w) - w.truth.keypoints, _series(t.results, "keypoint_std", w)) for w, t in _pairs(walks, person)]
-    coverage("keypoints", *(np.concatenate(parts) for parts in zip(*points, strict=True)))
+    coverage("keypoints in the world", *(np.concatenate(parts) for parts in zip(*points, strict=True)))
+    points = [_beside_the_rig(w, t) for w, t in _pairs(walks, person)]
+    error, std = (np.concatenate(parts) for parts in zip(*points, strict=True))
+    coverage(f"keypoints, the rig's own place aside (median {1e3 * np.nanmedian(np.linalg.norm(error, axis=-1)):.1f} mm)", error, std)
+
+
+def _beside_the_rig(walk: Simulation, trial: TrialFit) -> tuple[np.ndarray, np.ndarray]:
+    """Errors and standard deviations (T, K, 3) m of keypoints when the truth is moved to where the fit's world is.
+
+    No picture tells where the rig as a whole stands: in the fit it is where it was loaded, `core.gauge.rig_gauge`. From there the true cameras are moved
+    together by shift, turn and stretch; the truth is moved back by these, and the standard deviations are without what `TrialFit.placement` adds.
+    """
+    found, truth = _series(trial.results, "keypoints", walk), walk.truth.keypoints
+    covariance = _series(trial.results, "keypoint_covariance", walk)
+    if trial.placement is None:
+        return found - truth, np.sqrt(np.diagonal(covariance, axis1=2, axis2=3))
+    placement, moved = net_motion(walk.cameras, walk.true_cameras)
+    shape = found.shape
+    back = (placement.moves(truth.reshape(-1, 3)) @ moved).reshape(shape)
+    own = covariance - trial.placement.of_points(found.reshape(-1, 3)).reshape(*shape, 3)
+    return found - (truth - back), np.sqrt(np.diagonal(own, axis1=2, axis2=3))
+
+
+def net_motion(loaded: Sequence[Camera], true: Sequence[Camera]) -> tuple[Placement, np.ndarray]:
+    """How far the true rig as a whole is shifted (m), turned (rad) and stretched from the loaded one, (7,), and how surely it should not be."""
+    information, states = _camera_information(), _camera_errors(loaded, true)
+    placement, (flat, _) = rig_placement(loaded, information), common_motions(loaded)
+    return placement, placement.covariance @ flat.T @ (np.tile(information, len(loaded)) * states)
+
+
+def _camera_information() -> np.ndarray:
+    """(7,) of a camera's states as configured; the clock's is of no concern."""
+    refine = FitConfig().refine
+    return np.r_[np.full(3, np.deg2rad(refine.camera_rotation_std_deg) ** -2), np.full(3, refine.camera_translation_std_m**-2), 1.0]
+
+
+def _camera_errors(loaded: Sequence[Camera], true: Sequence[Camera]) -> np.ndarray:
+    """(7 C,) the states that bring the loaded cameras to the true ones."""
+    pairs = zip(loaded, true, strict=True)
+    return np.concatenate([np.r_[Rotation.from_matrix(t.rotation @ c.rotation.T).as_rotvec(), t.centre - c.centre, 0.0] for c, t in pairs])
+
+
+def stands(count: int) -> None:
+    """Rigs of the simulator, loaded with errors: the net motion, and with it a point in the middle, against how sure the fit is of it.
+
+    The spread of the errors is what `SlowStates.learn_spread` makes of corrections that are exact.
+    """
+    sim, information, squares, z = SimConfig(), _camera_information(), [], []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        true = camera_rig(rng, sim.cameras, layout=sim.layout, radius_m=sim.radius_m, width_px=sim.image_width_px, height_px=sim.image_height_px,
+                          focal_px=sim.focal_px)  # fmt: skip
+        loaded = perturbed(true, rng, np.deg2rad(0.5), 0.02)
+        placement, moved = net_motion(loaded, true)
+        left = _camera_errors(loaded, true) - common_motions(loaded)[0] @ moved
+        spread = (1 + np.sum(np.tile(information, len(true)) * left**2)) / (1 + 6 * len(true) - 7)
+        squares.append(moved @ np.linalg.solve(spread * placement.covariance, moved))
+        middle = np.array([[0.0, 0.0, 1.0]])
+        z.append(placement.moves(middle)[0] @ moved / np.sqrt(spread * np.diag(placement.of_points(middle)[0])))
+    print(f"{count} rigs: net motion {np.mean(squares):.2f} squared standard deviations (7)")
+    coverage("a point in the middle", np.array(z), np.ones((count, 3)))
+    single = [np.mean([abs(np.mean(np.abs(one) < norm.ppf(0.5 + 0.5 * level)) - level) for level in LEVELS]) for one in z]
+    low, high = np.percentile(single, [5, 95])
+    print(f"  of single rigs: calibration error {np.median(single):.2f}, 5th to 95th percentile {low:.2f} to {high:.2f}")
 
 
 def coverage(name: str, error: np.ndarray, std: np.ndarray) -> None:

@@ -39,8 +39,9 @@ CHUNK_INTERVALS = 32
 HOLD = 1e12
 """Information that holds a slow state where it is: far above what a whole recording has."""
 POSTURE_MEMORY_S = 2.5
-"""Of the pose prior of coordinates whose prior is wide: one sample for so long. How somebody moves is much the same for the whole recording, and ten samples of
-it would pull at the body: shanks of simulated people became 3 mm longer."""
+"""Of the pose prior of legs where it is wide: one sample for so long. How somebody walks is much the same for the whole recording, and ten samples of it would
+pull at the body: shanks of simulated people became 3 mm longer. Arms and neck keep theirs: keypoints hardly see a twist of the upper arm or the forearm, so
+that it wandered by 10 degrees."""
 WIDE_POSE_STD = 0.25
 """rad. Narrower pose priors stay as they are: they hold what keypoints hardly see, like the pelvis' tilt."""
 STANCE_S = 0.6
@@ -53,9 +54,19 @@ _shared_solver = lru_cache(maxsize=4)(ChunkSolver)
 
 @lru_cache(maxsize=4)
 def _with_wide_poses(body: BodyModel) -> BodyModel:
-    """The body with wider pose priors; one object for one body, so that compiled solvers can be shared."""
-    wider = np.where(body.pose_std > WIDE_POSE_STD, np.sqrt(POSTURE_MEMORY_S / POSE_MEMORY_S), 1.0)
+    """The body with wider pose priors of its legs; one object for one body, so that compiled solvers can be shared."""
+    wider = np.where(_legs(body) & (body.pose_std > WIDE_POSE_STD), np.sqrt(POSTURE_MEMORY_S / POSE_MEMORY_S), 1.0)
     return replace(body, pose_std=body.pose_std * wider)
+
+
+def _legs(body: BodyModel) -> np.ndarray:
+    """(N,) whether a coordinate is one of those from the root to the soles."""
+    model, carrying = body.mj_model, set()
+    for link, _ in body.foot_points.values():
+        while link:
+            carrying.add(link)
+            link = int(model.body_parentid[link])
+    return np.isin(model.dof_bodyid, sorted(carrying))
 
 
 @dataclass(eq=False)

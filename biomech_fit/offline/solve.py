@@ -4,6 +4,9 @@
 
 Where a detector aims changes a little with posture and clothes: with several trials each has keypoint offsets of its own, a few millimetres from the person's.
 
+Nobody's joints sit just where the scaled model has them. What that leaves over is alike in all frames: taken for independent, it is trusted over the prior of
+the body in directions that the data leave almost open, the more the longer the recordings. `doubt` divides what the data say of the body.
+
 What `offline.rig` leaves of every trial, its share in the normal equations of the slow states, is added up here.
 """
 
@@ -54,10 +57,18 @@ class OfflineSolve:
         rigs: at least one, each with at least one trial.
         config: settings; `refine` says which slow states are estimated.
         subject: scales (S,), offsets (K, 3) and their covariance of a body that was measured before.
+        doubt: by this factor what the data say of scales and offsets counts less than that of independent errors would; 1 = none.
     """
 
-    def __init__(self, body: BodyModel, rigs: Sequence[Rig], config: FitConfig, subject: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None):
-        self.body, self.rigs, self.config = body, list(rigs), config
+    def __init__(
+        self,
+        body: BodyModel,
+        rigs: Sequence[Rig],
+        config: FitConfig,
+        subject: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+        doubt: float = 1.0,
+    ):
+        self.body, self.rigs, self.config, self._doubt = body, list(rigs), config, doubt
         pool = ThreadPoolExecutor(WORKERS, "chunk")
         self._members: list[_Member] = []
         end, several = 0, sum(len(rig.trials) for rig in self.rigs) > 1
@@ -155,28 +166,30 @@ class OfflineSolve:
                 yield member.solver, number, index
 
     def slow_prior(self) -> tuple[np.ndarray, np.ndarray]:
-        """The slow states' prior at the current estimate, as normal equations."""
+        """The slow states' prior at the current estimate, as normal equations; the body's is firmer by the doubt in what the data say of it, which comes to
+        the same."""
         size = len(self.slow)
         matrix, rhs = np.zeros((size, size)), np.zeros(size)
         for number, member in enumerate(self._members):
-            rig, slow = member.solver, self.slow[member.index]
+            rig, slow, body = member.solver, self.slow[member.index], member.solver.layout.offsets.stop
             with jax.enable_x64(True):
                 precision = np.array(rig.solver.slow_precision(rig.states.prior, slow))
             if number:
                 # The body's prior counts once.
-                body = rig.layout.offsets.stop
                 precision[:body, :], precision[:, :body] = 0.0, 0.0
+            precision[:body, :body] *= self._doubt
             matrix[np.ix_(member.index, member.index)] += precision
             rhs[member.index] += precision @ (rig.states.prior.mean - slow)
             for index in member.own:
                 common, own = member.index[rig.layout.offsets], index[rig.layout.offsets]
                 if np.array_equal(common, own):
                     continue
-                matrix[own, own] += OFFSET_CHANGE_STD_M**-2
-                matrix[common, common] += OFFSET_CHANGE_STD_M**-2
-                matrix[own, common] -= OFFSET_CHANGE_STD_M**-2
-                matrix[common, own] -= OFFSET_CHANGE_STD_M**-2
-                away = (self.slow[own] - self.slow[common]) / OFFSET_CHANGE_STD_M**2
+                firm = self._doubt / OFFSET_CHANGE_STD_M**2
+                matrix[own, own] += firm
+                matrix[common, common] += firm
+                matrix[own, common] -= firm
+                matrix[common, own] -= firm
+                away = (self.slow[own] - self.slow[common]) * firm
                 rhs[own] -= away
                 rhs[common] += away
         return matrix, rhs
@@ -197,7 +210,16 @@ class OfflineSolve:
         """Set `covariance`, that of the slow states at the current estimate. Returned: what `uncertainty` needs of each trial."""
         matrix, _, eliminated = self._reduced(1.0)
         self.covariance = _inverse(matrix)
+        if self._doubt != 1.0:
+            # With the prior made firmer instead of the data's information less, the body's own covariance is too small by that factor. The rest follows it.
+            body = self._body()
+            own = _inverse(self.covariance[np.ix_(body, body)])
+            self.covariance += (self._doubt - 1) * self.covariance[:, body] @ own @ self.covariance[body]
         return eliminated
+
+    def _body(self) -> np.ndarray:
+        """Where scales and offsets, the person's and the trials', are among all slow states."""
+        return np.unique(np.concatenate([index[: m.solver.layout.offsets.stop] for m in self._members for index in (m.index, *m.own)]))
 
     def slow_of(self, rig: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean (M,) and covariance (M, M) of a rig's slow states."""

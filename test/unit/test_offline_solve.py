@@ -17,6 +17,8 @@ from biomech_fit.core import spline
 from biomech_fit.core.linear import assemble_dense
 from biomech_fit.core.types import Status
 from biomech_fit.core.window import SlowLayout
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
+from biomech_fit.formats.model import load_body_model
 from biomech_fit.offline import rig as offline_rig
 from biomech_fit.offline.fit import OfflineRecording, _by_rig
 from biomech_fit.offline.network import NetworkTrajectories
@@ -121,6 +123,29 @@ def test_step_and_covariances_are_those_of_one_dense_system() -> None:
     assert np.abs(step[: q * n]).max() < MAX_TURN_RAD
     np.testing.assert_allclose(motion.control - before, step[: q * n].reshape(q, n), atol=1e-7)
     np.testing.assert_allclose(solve.slow - slow, step[q * n :], atol=1e-7)
+
+
+def test_doubt_divides_what_the_data_say_of_the_body() -> None:
+    """Scales and offsets have the covariance of prior and data, the data's information divided; the prior's step is the one of so little data, too."""
+    walk, doubt = Walk(40, 0.3), 5.0
+    sure = solver([walk], [walk.trial(noise_px=1.0)], settings())
+    doubting = OfflineSolve(walk.body, sure.rigs, settings(), doubt=doubt)
+    for solve in (sure, doubting):
+        solve.slow[:5] = 0.01
+        solve.know_slow()
+    body = slice(sure.states_of(0).layout.offsets.stop)
+    prior, rhs = sure.slow_prior()
+    told = np.linalg.inv(sure.covariance[body, body]) - prior[body, body]
+    np.testing.assert_allclose(doubting.covariance[body, body], np.linalg.inv(prior[body, body] + told / doubt), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(doubting.slow_prior()[1][body], doubt * rhs[body])
+
+
+def test_only_wide_priors_of_legs_count_less() -> None:
+    """Twists of the arms are hardly seen and keep their prior; so do narrow ones."""
+    body = load_body_model(None, load_keypoint_set("halpe_26"))
+    wider = offline_rig._with_wide_poses(body).pose_std > body.pose_std
+    changed = {name[:-2] for name, more in zip(body.coordinate_names, wider, strict=True) if more}
+    assert changed == {"hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle"}
 
 
 def test_a_wrong_lens_is_found() -> None:
