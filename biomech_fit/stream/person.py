@@ -217,11 +217,16 @@ class PersonTracker:
             frame = self._frame(views, delay_s, share, self._place(stamp_ns), 0 if late is None else late)
             far = self._recent.step_s() * 1e9 > FAR * self._spacing_ns
             settled = self.config.window.iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
-            if settled and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9 and self._held is not None and self._held.fits(self.window):
-                result = self._advance_held(frame, 2 if far else 1)
+            holds = settled and self._held is not None and self._held.fits(self.window)
+            if holds and far:
+                # The first of two steps is for the poses alone, whatever the second is.
+                self.window, _, self._held = self.solver.advance_held(self.window, frame, self._held)
+                frame = self._blank(-1.0, int(frame.late))
+            if holds and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
+                result = self._advance_held(frame)
             else:
                 if iterations is None:
-                    iterations = max(self.config.window.iterations, 1 if full and not far else MORE_ITERATIONS)
+                    iterations = max(self.config.window.iterations, 1 if full and (holds or not far) else MORE_ITERATIONS)
                 result, self._slow_ns = self._advance(frame, iterations, widen), stamp_ns
         if not (np.isfinite(result.frames.x).all() and np.isfinite(result.slow).all()):
             # The slow states are kept as they were before this frame.
@@ -344,10 +349,8 @@ class PersonTracker:
         self.window, result, self._held = self.solver.advance(self.window, frame, iterations, widen)
         return jax.device_get(result)
 
-    def _advance_held(self, frame: Frame, iterations: int) -> Result:
-        for _ in range(iterations):
-            self.window, result, self._held = self.solver.advance_held(self.window, frame, self._held)
-            frame = self._blank(-1.0, int(frame.late))
+    def _advance_held(self, frame: Frame) -> Result:
+        self.window, result, self._held = self.solver.advance_held(self.window, frame, self._held)
         return jax.device_get(result)
 
     def _shift_ahead(self, stamp_ns: int) -> None:

@@ -130,8 +130,9 @@ class PointsTracker(PersonTracker):
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
         return super()._advance(frame, max(iterations, 2), widen)
 
-    def _advance_held(self, frame: Frame, iterations: int) -> Result:
-        return super()._advance_held(frame, max(iterations, 2))
+    def _advance_held(self, frame: Frame) -> Result:
+        super()._advance_held(frame)
+        return super()._advance_held(self._blank(-1.0, int(frame.late)))
 
     def _learn_noise(self, stamp_ns: int, views: Views, result: Result) -> None:
         assert isinstance(views, PointViews)
