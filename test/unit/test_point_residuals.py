@@ -11,6 +11,7 @@ from test_solver import converted, options, prior_of
 
 from biomech_fit.core import linear, robust, spline
 from biomech_fit.core.point_residuals import PointCosts, PointObservations, point_terms
+from biomech_fit.core.program import program
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.solver import Frame, WindowSolver
 from biomech_fit.core.window import Window, empty_window
@@ -45,7 +46,7 @@ def test_normal_equations_are_the_derivatives_of_the_cost(name: str) -> None:
             poses = solver.costs.kinematics.poses(spline.basis(window.u, knots)[0] @ z[: knots * n].reshape(knots, n), window.reference, scales)
             return solver.costs.kinematics.keypoints(poses, scales, body.keypoint_body, solver.costs.keypoint_local, offsets).position
 
-        @jax.jit
+        @program
         def normal(z, xyz):
             lin = solver.costs.linearise(at(z, xyz), jnp.asarray(1.0))
             system = solver.costs.on_control_points(window, lin)

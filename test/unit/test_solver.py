@@ -13,6 +13,7 @@ from core_example import ARM, SLIDER, central, mujoco_points, qpos_of, ring, toy
 from biomech_fit.core import linear
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.program import program
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations
 from biomech_fit.core.result import Readout, Result
@@ -135,7 +136,7 @@ def test_the_normal_equations_are_the_derivatives_of_the_cost() -> None:
         predicted = _read(solver, window, [3, 1], _nothing(solver, 2)).uv
         assert np.isfinite(predicted).all() and x.shape == (4, n)
 
-        @jax.jit
+        @program
         def normal(z, uv):
             w = window._replace(control=z[: knots * n].reshape(knots, n), slow=z[knots * n :], observed=window.observed._replace(uv=uv))
             lin = solver.costs.linearise(w, jnp.asarray(1.0))
