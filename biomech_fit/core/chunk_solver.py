@@ -22,6 +22,7 @@ from jax import Array
 
 from biomech_fit.core import rotation, spline
 from biomech_fit.core.body import BodyModel
+from biomech_fit.core.frame_terms import on_control_points
 from biomech_fit.core.linear import ORDER, ArrowSystem, SlowShare, assemble_chain, eliminate, substitute, with_head
 from biomech_fit.core.program import program
 from biomech_fit.core.result import Readout
@@ -104,7 +105,7 @@ class ChunkSolver:
     def _system(self, chunk: Window, last: Array, active: Array, widen: Array) -> tuple[ArrowSystem, Array]:
         costs = self.costs
         lin = costs.linearise(chunk, widen)
-        observed = costs.on_control_points(chunk, lin)
+        observed = on_control_points(chunk, lin)
         motion, information, gradient = costs.priors(chunk)
         # Terms among the last three control points alone are the next chunk's.
         theirs = costs.motion(chunk.control[-ORDER:])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from biomech_fit.core.frame_terms import on_control_points
 from biomech_fit.core.linear import ORDER, assemble_chain
 from biomech_fit.core.window import Head, Window
 from biomech_fit.core.window_costs import WindowCosts
@@ -21,7 +22,7 @@ def marginalise(costs: WindowCosts, window: Window) -> Head:
     observed = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, take), window.observed)
     leaving = window._replace(control=window.control[:few], u=jnp.minimum(u, 1.0), valid=valid * (u < 1), observed=observed)
     lin = costs.linearise(leaving, jnp.float32(1.0))
-    spread = costs.on_control_points(leaving, lin)
+    spread = on_control_points(leaving, lin)
     motion, diagonal, gradient = costs.priors(leaving)
     rest = costs.motion(leaving.control[1:])
     band = spread.band + jax.vmap(jax.vmap(jnp.diag))(motion.coupling.at[1:].add(-rest.coupling))

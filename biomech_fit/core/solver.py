@@ -19,6 +19,7 @@ from jax import Array
 
 from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
+from biomech_fit.core.frame_terms import Kept, PoseTerms
 from biomech_fit.core.linear import ORDER, ArrowSolution, SlowShare, solve_banded, solve_banded_held, solve_dense, solve_dense_held
 from biomech_fit.core.marginal import marginalise
 from biomech_fit.core.point_residuals import PointObservations
@@ -26,7 +27,7 @@ from biomech_fit.core.program import program
 from biomech_fit.core.residuals import Observations
 from biomech_fit.core.result import Result
 from biomech_fit.core.window import Head, Window, append, extend, recentre
-from biomech_fit.core.window_costs import Kept, PoseTerms, SolverOptions, WindowCosts
+from biomech_fit.core.window_costs import SolverOptions, WindowCosts
 from biomech_fit.core.window_readout import newest_and, read_out
 
 LESS_WIDE = 0.7
@@ -60,10 +61,12 @@ class Held(NamedTuple):
     share: SlowShare
     """In the uncertainty of the two poses that are read out."""
     kept: Kept
+    reference: Array
+    """(3, 3), which the window had."""
 
     def fits(self, window: Window) -> bool:
         """Whether the window's coordinates are still what they were."""
-        return np.array_equal(np.asarray(self.kept.reference), np.asarray(window.reference))
+        return np.array_equal(np.asarray(self.reference), np.asarray(window.reference))
 
 
 class WindowSolver:
@@ -95,8 +98,8 @@ class WindowSolver:
         What the slow states add to the covariances is taken from the last `advance`: they change slowly, and so does what they do to a pose. Of the
         observations only those of the newest frames are linearised anew; the others' equations are carried on to the poses where they are now.
         """
-        taken, result, kept = self._held_compiled(_rounded(window), frame, *held)
-        return taken._replace(head=window.head, rounded=taken.head), result, Held(held.share, kept)
+        taken, result, kept = self._held_compiled(_rounded(window), frame, held.share, held.kept)
+        return taken._replace(head=window.head, rounded=taken.head), result, held._replace(kept=kept)
 
     def nothing_held(self, window: Window) -> Held:
         """Of the shapes that `advance_held` takes, to compile it."""
@@ -105,7 +108,7 @@ class WindowSolver:
         rates = (np.zeros((frames, n, n), np.float32), np.zeros((frames, n), np.float32))
         x = rates[1]
         terms = PoseTerms(*rates, *(rates if self.options.contact is not None else (None, None)))
-        return Held(share, Kept(terms, x, x, np.float32(window.reference)))
+        return Held(share, Kept(terms, x, x), window.reference)
 
     def shift(self, window: Window) -> Window:
         """Move the window on by one knot: marginalise what touches the first control point, then extend the spline.
@@ -125,15 +128,14 @@ class WindowSolver:
         system = self.costs.system(window, lin, self.options.damping * (widen - 1))
         at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
         solution = self._solve(system, at)
-        held = Held(solution.share, Kept(lin.poses, x, by_u, window.reference))
+        held = Held(solution.share, Kept(lin.poses, x, by_u), window.reference)
         window = self._moved(window, solution)
         return window, self._result(window, frame, solution), held
 
     def _advance_held(self, window: Window, frame: Frame, share: SlowShare, kept: Kept) -> tuple[Window, Result, Kept]:
         window = _take(window, frame)
-        old = kept._replace(reference=None)
         # Every frame's terms move on with it; the newest one's are made below.
-        moved = jax.tree.map(lambda a: jnp.where(frame.u < 0, a, jnp.roll(a, -1, axis=0)), old)
+        moved = jax.tree.map(lambda a: jnp.where(frame.u < 0, a, jnp.roll(a, -1, axis=0)), kept)
         terms, kept = self.costs.renew(window, moved)
         chain = self.costs.chain(window, terms, jnp.float32(0.0))
         at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jax import Array
 from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.contact import ContactNoise, contact
+from biomech_fit.core.frame_terms import Kept, Linearisation, PoseTerms, chain_on_control_points, cross_on_control_points, joined
 from biomech_fit.core.kinematics import Keypoints, Kinematics
 from biomech_fit.core.linear import ORDER, ArrowSystem, Chain, chain_with_head
 from biomech_fit.core.motion import ChainTerms, lingering, motion_prior, pose_terms
@@ -29,8 +29,6 @@ from biomech_fit.core.residuals import (
 )
 from biomech_fit.core.robust import KERNELS
 from biomech_fit.core.window import SlowLayout, SlowPrior, Window
-
-_Frames = TypeVar("_Frames", bound=tuple)
 
 COMMON_CLOCK = 100.0
 """The mean of all clocks is held by so much more information than it has from their own priors."""
@@ -76,55 +74,6 @@ class SolverOptions:
     """Lens states of each camera that are estimated, too (`residuals.LENS_STATES`)."""
 
 
-class PoseTerms(NamedTuple):
-    """Observations' normal equations in T poses, the slow states known."""
-
-    diagonal: Array
-    """(T, N, N)"""
-    rhs: Array
-    """(T, N)"""
-    rate: Array | None = None
-    """(T, N, N) in the poses' derivative by u."""
-    rate_rhs: Array | None = None
-    """(T, N)"""
-    change: Array | None = None
-    """(T, N, N) in the poses' change since the frame before."""
-
-
-class Kept(NamedTuple):
-    """Frames' terms from an earlier step, and the poses where they were made. They hold in the same `reference` only, and for the same slow states."""
-
-    terms: PoseTerms
-    x: Array
-    """(T, N)"""
-    by_u: Array
-    """(T, N)"""
-    reference: Array
-    """(3, 3)"""
-
-    def at(self, x: Array, by_u: Array, valid: Array) -> PoseTerms:
-        """The terms at other poses (T, N), to first order, of the frames that are valid (T,) still."""
-        weight = valid[:, None]
-        diagonal, rhs, rate, rate_rhs, _ = self.terms
-        rhs = weight * (rhs - jnp.squeeze(diagonal @ (x - self.x)[..., None], -1))
-        if rate is not None:
-            rate_rhs, rate = weight * (rate_rhs - jnp.squeeze(rate @ (by_u - self.by_u)[..., None], -1)), weight[..., None] * rate
-        return PoseTerms(weight[..., None] * diagonal, rhs, rate, rate_rhs)
-
-
-class Linearisation(NamedTuple):
-    """Observations' normal equations in T poses and the slow states."""
-
-    cost: Array
-    poses: PoseTerms
-    cross: tuple[Array, ...]
-    """Parts of the slow states by poses: scales (T, S, N), offsets (T, 3, K, N), cameras (T, 7 C, N), lenses, floor (T, FLOOR_STATES, N)."""
-    corner: Array
-    """(M, M)"""
-    corner_rhs: Array
-    """(M,)"""
-
-
 class WindowCosts:
     """The costs for one body model, number of cameras and keypoint set, ready to be traced by jit."""
 
@@ -162,10 +111,10 @@ class WindowCosts:
         x, by_u = value @ window.control, slope @ window.control
         new = slice(len(x) - self._renewed, None)
         newest = window._replace(u=window.u[new], valid=window.valid[new], observed=jax.tree.map(lambda a: a[new], window.observed))
-        made = Kept(self.linearise_at(x[new], by_u[new], newest, jnp.float32(1.0)).poses, x[new], by_u[new], window.reference)
-        old = jax.tree.map(lambda a: a[: new.start], kept._replace(reference=None))
+        made = Kept(self.linearise_at(x[new], by_u[new], newest, jnp.float32(1.0)).poses, x[new], by_u[new])
+        old = jax.tree.map(lambda a: a[: new.start], kept)
         carried = old.at(x[: new.start], by_u[: new.start], window.valid[: new.start])
-        return _joined(carried, made.terms), _joined(old, made._replace(reference=None))._replace(reference=window.reference)
+        return joined(carried, made.terms), joined(old, made)
 
     def linearise_at(self, x: Array, by_u: Array, window: Window, widen: Array) -> Linearisation:
         """The same at poses x (T, N) and their derivatives by u, wherever these come from; `window.reference` may be each frame's own, (T, 3, 3)."""
@@ -251,14 +200,14 @@ class WindowCosts:
         """Observations, motion, ranges, pose prior, slow prior and head as one linear system for the step."""
         chain, prior = self.chain(window, lin.poses, damping), self.slow_precision(window.prior, window.slow)
         head, head_rhs, split = window.head.information, _head_rhs(window), ORDER * window.control.shape[1]
-        cross = self._cross_on_control_points(window, lin).at[:ORDER].add(head[:split, split:].reshape(ORDER, -1, len(prior)))
+        cross = cross_on_control_points(window, lin).at[:ORDER].add(head[:split, split:].reshape(ORDER, -1, len(prior)))
         corner = lin.corner + prior + head[split:, split:]
         corner_rhs = lin.corner_rhs + prior @ (window.prior.mean - window.slow) + head_rhs[split:]
         return ArrowSystem(chain.diagonal, chain.band, cross, corner, chain.rhs, corner_rhs)
 
     def chain(self, window: Window, terms: PoseTerms, damping: Array) -> Chain:
         """The same for the poses alone, the slow states known."""
-        observed = self._chain_on_control_points(window, terms)
+        observed = chain_on_control_points(window, terms)
         motion, diagonal, gradient = self.priors(window)
         # Damping is relative to the observations alone: the motion prior's stiff modes would otherwise hold back the slow ones.
         diagonal = diagonal + motion.diagonal + damping * jnp.diagonal(observed.diagonal, axis1=1, axis2=2)
@@ -269,37 +218,6 @@ class WindowCosts:
             observed.rhs - motion.gradient - gradient,
         )
         return chain_with_head(chain, window.head.information[:split, :split], _head_rhs(window)[:split])
-
-    def on_control_points(self, window: Window, lin: Linearisation) -> ArrowSystem:
-        """Spread the frames' normal equations over the control points that carry them."""
-        chain, cross = self._chain_on_control_points(window, lin.poses), self._cross_on_control_points(window, lin)
-        return ArrowSystem(chain.diagonal, chain.band, cross, lin.corner, chain.rhs, lin.corner_rhs)
-
-    def _cross_on_control_points(self, window: Window, lin: Linearisation) -> Array:
-        value, _ = spline.basis(window.u, window.control.shape[0])
-        knots, n = window.control.shape
-        parts = [(value.T @ part.reshape(len(part), -1)).reshape(knots, *part.shape[1:]) for part in lin.cross]
-        parts[1] = jnp.swapaxes(parts[1], 1, 2).reshape(knots, -1, n)
-        return jnp.swapaxes(jnp.concatenate(parts, 1), 1, 2)
-
-    def _chain_on_control_points(self, window: Window, terms: PoseTerms) -> Chain:
-        value, slope = spline.basis(window.u, window.control.shape[0])
-        knots, n = window.control.shape
-        rhs, matrices, carried = value.T @ terms.rhs, terms.diagonal, value
-        if terms.rate is not None:
-            rhs, matrices, carried = rhs + slope.T @ terms.rate_rhs, jnp.concatenate([matrices, terms.rate]), jnp.concatenate([value, slope])
-        if terms.change is not None:
-            # By the speed half-way, which four control points carry; the difference of two frames may need five.
-            step = jnp.diff(window.u, prepend=window.u[:1])
-            _, half_way = spline.basis(window.u - 0.5 * step, knots)
-            matrices, carried = jnp.concatenate([matrices, terms.change]), jnp.concatenate([carried, step[:, None] * half_way])
-        flat = matrices.reshape(-1, n * n)
-        diagonal = ((carried * carried).T @ flat).reshape(knots, n, n)
-        band = []
-        for d in range(1, ORDER + 1):
-            weight = jnp.pad(carried[:, :-d] * carried[:, d:], ((0, 0), (0, d)))
-            band.append((weight.T @ flat).reshape(knots, n, n))
-        return Chain(diagonal, jnp.stack(band, 1), rhs)
 
     def priors(self, window: Window) -> tuple[ChainTerms, Array, Array]:
         """Motion terms, and information and gradient of ranges and weak pose prior, on the control points."""
@@ -349,11 +267,6 @@ class WindowCosts:
         if layout.n_lens:
             cameras = corrected_lenses(cameras, slow[layout.lenses].reshape(-1, layout.n_lens))
         return slow[layout.scales], offsets, cameras, states[:, 6]
-
-
-def _joined(a: _Frames, b: _Frames) -> _Frames:
-    """Arrays of some frames, and those of the frames after them."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), a, b)
 
 
 def _head_rhs(window: Window) -> Array:

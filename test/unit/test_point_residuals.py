@@ -10,6 +10,7 @@ from core_example import ARM, central, mujoco_points, qpos_of, toy
 from test_solver import converted, options, prior_of
 
 from biomech_fit.core import linear, robust, spline
+from biomech_fit.core.frame_terms import on_control_points
 from biomech_fit.core.point_residuals import PointCosts, PointObservations, point_terms
 from biomech_fit.core.program import program
 from biomech_fit.core.projection import camera_arrays
@@ -49,7 +50,7 @@ def test_normal_equations_are_the_derivatives_of_the_cost(name: str) -> None:
         @program
         def normal(z, xyz):
             lin = solver.costs.linearise(at(z, xyz), jnp.asarray(1.0))
-            system = solver.costs.on_control_points(window, lin)
+            system = on_control_points(window, lin)
             return lin.cost, jnp.concatenate([system.rhs.reshape(-1), lin.corner_rhs]), linear.assemble_dense(system)[0]
 
         z = np.concatenate([control.reshape(-1), slow])

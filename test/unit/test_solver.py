@@ -13,6 +13,7 @@ from core_example import ARM, SLIDER, central, mujoco_points, qpos_of, ring, toy
 from biomech_fit.core import linear
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.frame_terms import on_control_points
 from biomech_fit.core.program import program
 from biomech_fit.core.projection import camera_arrays
 from biomech_fit.core.residuals import CAMERA_STATES, Observations
@@ -140,7 +141,7 @@ def test_the_normal_equations_are_the_derivatives_of_the_cost() -> None:
         def normal(z, uv):
             w = window._replace(control=z[: knots * n].reshape(knots, n), slow=z[knots * n :], observed=window.observed._replace(uv=uv))
             lin = solver.costs.linearise(w, jnp.asarray(1.0))
-            system = solver.costs.on_control_points(w, lin)
+            system = on_control_points(w, lin)
             return lin.cost, jnp.concatenate([system.rhs.reshape(-1), lin.corner_rhs]), _dense(system)
 
         z = np.concatenate([control.reshape(-1), slow])
