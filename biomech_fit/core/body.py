@@ -57,7 +57,7 @@ class BodyModel:
     acceleration_std: np.ndarray
     """(N,) rad/s^2 (m/s^2)."""
     foot_points: dict[str, tuple[int, np.ndarray]]
-    """Sole points by name (LHeel, LToe, RHeel, RToe): body and position (m) of the point that touches the floor."""
+    """Points of the soles that touch the floor, by name (RHeel, RMetatarsal1, RMetatarsal5, RToe ...): body and position (m)."""
 
     @property
     def has_free_root(self) -> bool:

@@ -127,7 +127,7 @@ def test_names_priors_and_ranges_are_whole(body: BodyModel) -> None:
         assert array.shape == (40,)
     assert np.all(np.isinf(body.lower[:6])) and np.all(np.isfinite(body.lower[6:])) and np.all(body.lower < body.upper)
     assert np.all(body.pose_mean[6:] > body.lower[6:]) and np.all(body.pose_mean[6:] < body.upper[6:]) and np.all(np.isinf(body.pose_std[:6]))
-    assert np.all(body.jerk_std > 0) and set(body.foot_points) == {"LHeel", "LToe", "RHeel", "RToe"}
+    assert np.all(body.jerk_std > 0) and {name[1:] for name in body.foot_points} == {"Heel", "Metatarsal1", "Metatarsal5", "Toe"}
     right, left = (body.coordinate_names.index(f"knee_angle_{side}") for side in "rl")
     assert body.jerk_std[right] == body.jerk_std[left] > body.jerk_std[body.coordinate_names.index("hip_flexion_r")]
     assert np.degrees(body.upper[right]) == pytest.approx(150)
