@@ -154,7 +154,7 @@ class ContactConfig:
     """Feet on the floor: a sole point that hardly moves is taken to rest, and one near the floor to lie on it."""
 
     use: bool = setting(True, "Use contact of the feet with the floor; the floor's height and slope are estimated.")
-    speed_std_m_s: float = setting(0.03, "Standard deviation of a resting sole point's speed.", unit="m/s", low=0.001, high=1.0)
+    speed_std_m_s: float = setting(0.06, "Standard deviation of a resting sole point's speed.", unit="m/s", low=0.001, high=1.0)
     speed_limit_m_s: float = setting(0.12, "A sole point faster than about this does not rest.", unit="m/s", low=0.005, high=3.0)
     height_std_m: float = setting(0.01, "Standard deviation of a resting sole point's height over the floor.", unit="m", low=0.0005, high=0.2)
     height_limit_m: float = setting(0.04, "A sole point further than about this from the floor does not lie on it.", unit="m", low=0.002, high=0.5)

@@ -36,7 +36,7 @@ class ContactTerms(NamedTuple):
 class ContactNoise(NamedTuple):
     """Standard deviations of a resting point, and how far beyond them a point may be before it counts as not resting."""
 
-    speed_std: float = 0.03
+    speed_std: float = 0.06
     """m/s"""
     speed_limit: float = 0.12
     """m/s"""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import sqrt
 from typing import NamedTuple
 
 import jax
@@ -22,7 +21,6 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.chunk_solver import ChunkFactor, ChunkSolver, Tail
-from biomech_fit.core.contact import ContactNoise
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.motion import POSE_MEMORY_S
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
@@ -35,7 +33,7 @@ from biomech_fit.offline.spline_motion import SplineMotion
 from biomech_fit.offline.trial import Trial
 from biomech_fit.stream.noise import NoiseModel
 from biomech_fit.stream.slow_states import SlowStates
-from biomech_fit.stream.solver_options import CONTACT_MEMORY_S, solver_options
+from biomech_fit.stream.solver_options import solver_options
 
 CHUNK_INTERVALS = 32
 HOLD = 1e12
@@ -46,9 +44,6 @@ pull at the body: shanks of simulated people became 3 mm longer. Arms and neck k
 that it wandered by 10 degrees."""
 WIDE_POSE_STD = 0.25
 """rad. Narrower pose priors stay as they are: they hold what keypoints hardly see, like the pelvis' tilt."""
-RESTING_S = 0.6
-"""Of a resting sole's speed: one sample for a stance. A foot rolls in each step as in the one before, about places that the model knows to a centimetre.
-Taken for new as often as a sole's height, it made feet and shanks of long recordings 2 % wrong."""
 WORKERS = 2
 """Chunks that are linearised side by side."""
 
@@ -260,8 +255,6 @@ def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
     options = solver_options(config, rig.frame_rate_hz, rig.cameras, has_feet, "cpu")
     if rig.points is not None:
         options = replace(options, points=rig.points, pose_memory_s=config.points.pose_memory_s)
-    else:
-        options = replace(options, contact=_fewer_speeds(options.contact))
     if config.fit.trajectory == "explicit":
         options = replace(options, spacing_s=1 / rig.frame_rate_hz)
     longest = max(_most_frames(trial, options.spacing_s) for trial in rig.trials)
@@ -276,10 +269,6 @@ def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
         lens_states=lens,
         has_distortion=options.has_distortion or lens > 1,
     )
-
-
-def _fewer_speeds(contact: ContactNoise | None) -> ContactNoise | None:
-    return contact and contact._replace(speed_std=contact.speed_std * sqrt(RESTING_S / CONTACT_MEMORY_S))
 
 
 def _most_frames(trial: Trial, spacing_s: float) -> int:
