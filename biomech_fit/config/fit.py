@@ -34,7 +34,7 @@ class WindowConfig:
     frames: int = setting(8, "Least number of frames in the window; it is always a little longer than lag_s.", unit="frames", low=8, high=256)
     lag_s: float = setting(0.25, "How far the smoothed output is behind the newest frame.", unit="s", low=0.0, high=5.0)
     iterations: int = setting(1, "Gauss-Newton iterations per new frame in steady state (warm start).", low=1, high=10)
-    start_iterations: int = setting(20, "Gauss-Newton iterations when a track starts or is started anew.", low=1, high=200)
+    start_iterations: int = setting(20, "The most Gauss-Newton iterations when a track starts or is started anew.", low=1, high=200)
     damping: float = setting(1e-4, "Levenberg-Marquardt damping, relative to the diagonal of the normal equations.", low=0.0, high=1.0)
 
 

@@ -33,6 +33,9 @@ from biomech_fit.core.window_readout import newest_and, read_out
 LESS_WIDE = 0.7
 """The robust kernel's width from step to step, where it starts wider."""
 
+NEAR = 1e-3
+"""A start whose last step moved nothing by more than this (rad, m) goes on with the next frame."""
+
 _SOLVERS = {"banded": (solve_banded, solve_banded_held), "dense": (solve_dense, solve_dense_held)}
 
 
@@ -84,12 +87,16 @@ class WindowSolver:
     def advance(self, window: Window, frame: Frame, iterations: int, widen: float) -> tuple[Window, Result, Held]:
         """Take one frame, then `iterations` Gauss-Newton steps for poses and slow states; what the last one leaves is for `advance_held`.
 
-        The robust kernel starts `widen` times wider (graduated non-convexity; 1 = steady state). The window that is passed in is used up.
+        The robust kernel starts `widen` times wider (graduated non-convexity; 1 = steady state); with one that does, steps end early where they have become
+        small. The window that is passed in is used up.
         """
         head, taken = window.head, _rounded(window)
         for i in range(iterations):
             new = frame if i == 0 else frame._replace(u=np.float32(-1.0))
-            taken, result, held = self._advance_compiled(taken, new, np.float32(max(1.0, widen * LESS_WIDE**i)))
+            width = max(1.0, widen * LESS_WIDE**i)
+            taken, result, held = self._advance_compiled(taken, new, np.float32(width))
+            if widen > 1.0 == width and np.max(np.abs(np.asarray(taken.last_step))) < NEAR:
+                break
         return taken._replace(head=head, rounded=taken.head), result, held
 
     def advance_held(self, window: Window, frame: Frame, held: Held) -> tuple[Window, Result, Held]:

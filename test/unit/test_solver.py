@@ -273,6 +273,22 @@ def test_exact_pixels_give_the_exact_pose_from_a_poor_start(scene: Scene, robust
             np.testing.assert_allclose(r.frames.uv[0, c], camera.project(r.frames.keypoints[0]), atol=0.05)
 
 
+def test_a_start_takes_no_more_steps_than_it_needs(scene: Scene, robust: WindowSolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is 8 times too wide, and narrow after six steps; then one that moves little is the last. Without a wide kernel the number is the caller's."""
+    taken, one = [], robust._advance_compiled
+    monkeypatch.setattr(robust, "_advance_compiled", lambda *a: taken.append(float(a[2])) or one(*a))
+    f32, (c, k) = np.float32, scene.uv.shape[1:3]
+    window = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, k, prior_of(robust, 0), np.zeros(robust.layout.size))
+    frame = Frame(f32(scene.uv[0]), np.full((c, k), 1 / 16, f32), np.zeros(c, f32), f32(1), f32(scene.u[0]), np.int32(9))
+    window, result, _ = robust.advance(window, frame, 40, 8.0)
+    assert taken[0] == 8.0 and taken[-1] == 1.0 and 7 <= len(taken) < 40
+    assert np.abs(np.asarray(window.last_step)).max() < 1e-3
+    np.testing.assert_allclose(result.frames.keypoints[0], scene.points[0], atol=2e-3)
+    taken.clear()
+    robust.advance(window, frame._replace(u=f32(-1)), 3, 1.0)
+    assert len(taken) == 3
+
+
 @pytest.mark.parametrize("renewed_share, close", [(1.0, 0.005), (1 / 3, 0.06)])
 def test_holding_the_slow_states_is_a_step_with_slow_states_that_are_known(scene: Scene, renewed_share: float, close: float) -> None:
     """Where a firm prior holds them, a frame that moves them and one that does not give the same, but for float32: to `close` standard deviations and 1 %.
