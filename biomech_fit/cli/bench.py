@@ -14,8 +14,8 @@ from typing import Any
 
 SETS = {17: "coco_17", 25: "body_25", 26: "halpe_26", 87: "movi_87"}
 """Keypoint sets that the bench can simulate, by their number of keypoints."""
-SETTLED_FRAMES = 130
-"""So many at the start are not counted: the window fills, and every frame moves the slow states."""
+SETTLED_S = 2.2
+"""So long at the start does not count: the window fills, and every frame moves the slow states."""
 DEFAULT_CASES = ((8, 26, None), (8, 87, None))
 REFERENCE_SIZE, REFERENCE_RUNS = 600, 100
 """A window of half a second is 15 control points of 40 coordinates: the reference is one dense Cholesky factorisation of a matrix of that size."""
@@ -33,7 +33,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--keypoints", type=int, help=f"number of keypoints: {', '.join(map(str, SETS))} (default: 26 and 87)")
     parser.add_argument("--window", type=int, help="least number of frames in the window (default: what the configuration's lag needs)")
     parser.add_argument("--people", type=int, default=1, help="people walking about and tracked, 1 to 4 (default 1)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="simulated seconds at 60 Hz per case (default 10)")
+    parser.add_argument("--frame-rate", type=float, default=60.0, metavar="HZ", help="frames per second of the simulated cameras (default 60)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="simulated seconds per case (default 10)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where the solver runs (default auto)")
     parser.add_argument("--no-cold-start", action="store_true", help="leave out the start with an empty compilation cache, which takes half a minute")
     parser.add_argument("--only-start", action="store_true", help=argparse.SUPPRESS)
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--keypoints must be one of {', '.join(map(str, SETS))}, not {args.keypoints}.")
     if not 1 <= args.people <= 4:
         raise InputError(f"--people must be within 1 and 4, not {args.people}.")
+    if not 10 <= args.frame_rate <= 240:
+        raise InputError(f"--frame-rate must be within 10 and 240 Hz, not {args.frame_rate:g}.")
     given = (args.cameras, args.keypoints, args.window)
     cameras, keypoints, window = (default if value is None else value for value, default in zip(given, DEFAULT_CASES[0], strict=True))
     if not 2 <= cameras <= 32 or not (window is None or 8 <= window <= 256) or not 1 <= args.seconds <= 600:
@@ -59,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     out: dict[str, Any] = {}
     if not args.no_cold_start:
         out["ready_cold_s"], out["ready_warm_s"] = _starts(cases[0], args.device)
-    out["cases"] = [_case(*case, args.seconds, args.device, args.people) for case in cases]
+    out["cases"] = [_case(*case, args.seconds, args.device, args.people, args.frame_rate) for case in cases]
     import jax
 
     from biomech_fit.stream.device import choose_device
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pipeline(cameras: int, keypoints: int, window: int | None, seconds: float, device: str, people: int = 1):
+def _pipeline(cameras: int, keypoints: int, window: int | None, seconds: float, device: str, people: int = 1, frame_rate_hz: float = 60.0):
     """A simulation and the pipeline for it."""
     from biomech_fit.config import FitConfig
     from biomech_fit.formats.model import load_body_model
@@ -80,20 +83,21 @@ def _pipeline(cameras: int, keypoints: int, window: int | None, seconds: float, 
     from biomech_fit.sim.simulate import simulate
     from biomech_fit.stream.pipeline import FitPipeline
 
-    simulation = simulate(SimConfig(seconds=seconds, cameras=cameras, keypoint_set=SETS[keypoints], people=people))
+    simulation = simulate(SimConfig(seconds=seconds, cameras=cameras, keypoint_set=SETS[keypoints], people=people, frame_rate_hz=frame_rate_hz))
     config = FitConfig(device=device)
-    config = replace(config, window=replace(config.window, frames=window or config.window.frames), stream=replace(config.stream, max_people=people))
+    stream = replace(config.stream, max_people=people, frame_rate_hz=frame_rate_hz)
+    config = replace(config, window=replace(config.window, frames=window or config.window.frames), stream=stream)
     body = load_body_model(None, simulation.keypoint_set)
     return simulation, FitPipeline(body, simulation.cameras, simulation.keypoint_set, config)
 
 
-def _case(cameras: int, keypoints: int, window: int | None, seconds: float, device: str, people: int) -> dict[str, Any]:
+def _case(cameras: int, keypoints: int, window: int | None, seconds: float, device: str, people: int, frame_rate_hz: float) -> dict[str, Any]:
     import numpy as np
 
     from biomech_fit.stream.device import count_compilations
     from biomech_fit.stream.solver_options import window_frames
 
-    simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device, people)
+    simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device, people, frame_rate_hz)
     pipeline.compile()
     times: list[float] = []
     with count_compilations() as compilations:
@@ -105,13 +109,15 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
                 times.append(1e3 * (time.perf_counter() - began))
     reference_ms = _reference_ms()
     frames = window_frames(pipeline.config, pipeline.config.stream.frame_rate_hz)
-    steady = np.array(times[max(2 * frames, min(SETTLED_FRAMES, len(times) // 2)) :])
+    settled = round(SETTLED_S * frame_rate_hz)
+    steady = np.array(times[max(2 * frames, min(settled, len(times) // 2)) :])
     p50, p95, p99 = (round(float(np.percentile(steady, q)), 2) for q in (50, 95, 99))
     return {
         "cameras": cameras,
         "keypoints": keypoints,
         "window": frames,
         "people": people,
+        "frame_rate_hz": frame_rate_hz,
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
