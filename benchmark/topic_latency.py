@@ -5,7 +5,7 @@
 
 The simulator node and the fitter node run as processes of their own; this process subscribes to all keypoints and to what the fitter publishes. Both arrivals,
 that of a frame's last keypoints and that of its joint angles, are taken here, on the same clock and past the same kind of subscription. The first seconds do
-not count: the first frame takes twenty iterations, and the window is still being filled. Prints one JSON object; exit code 1 where the target is missed or
+not count: the first frame takes several iterations, and the window is still being filled. Prints one JSON object; exit code 1 where the target is missed or
 frames are lost.
 
 Where the time goes, per frame: `last_arrival_ms` (exposure to the arrival of the last camera's keypoints; not the fitter's), `fit_ms` (its own figure,

@@ -83,7 +83,7 @@ def cross_on_control_points(window: Window, lin: Linearisation) -> Array:
 
 
 def chain_on_control_points(window: Window, terms: PoseTerms) -> Chain:
-    """The same for known slow states."""
+    """What the frames say of the control points, the slow states known."""
     value, slope = spline.basis(window.u, window.control.shape[0])
     knots, n = window.control.shape
     rhs, matrices, carried = value.T @ terms.rhs, terms.diagonal, value
