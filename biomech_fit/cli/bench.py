@@ -9,8 +9,13 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biomech_fit.core.types import KeypointPacket
+    from biomech_fit.stream.pipeline import FitPipeline
 
 SETS = {17: "coco_17", 25: "body_25", 26: "halpe_26", 87: "movi_87"}
 """Keypoint sets that the bench can simulate, by their number of keypoints."""
@@ -26,8 +31,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="latency and throughput of this machine",
-        description="Times every new frame of a moving window, from the last camera's keypoints handed in to the result on the host, "
-        "and prints one JSON object.",
+        description="Times every new frame of a moving window, from the last camera's keypoints handed in to the result on the host: once with "
+        "frames that come at the cameras' pace, and once with no pause between them (frames_per_s). Prints one JSON object.",
     )
     parser.add_argument("--cameras", type=int, help="number of cameras (default 8)")
     parser.add_argument("--keypoints", type=int, help=f"number of keypoints: {', '.join(map(str, SETS))} (default: 26 and 87)")
@@ -99,18 +104,15 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
 
     simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device, people, frame_rate_hz)
     pipeline.compile()
-    times: list[float] = []
+    packets = list(simulation.packets())
     with count_compilations() as compilations:
-        for packet in simulation.packets():
-            began = time.perf_counter()
-            pipeline.feed_keypoints(packet)
-            results = pipeline.poll()
-            if any(r.causal is not None for r in results):
-                times.append(1e3 * (time.perf_counter() - began))
+        times, _ = _played(pipeline, packets, 1 / frame_rate_hz)
+        pipeline.reset(subject=True)
+        _, starts = _played(pipeline, packets, 0.0)
     reference_ms = _reference_ms()
     frames = window_frames(pipeline.config, pipeline.config.stream.frame_rate_hz)
-    settled = round(SETTLED_S * frame_rate_hz)
-    steady = np.array(times[max(2 * frames, min(settled, len(times) // 2)) :])
+    skipped = max(2 * frames, min(round(SETTLED_S * frame_rate_hz), len(times) // 2))
+    steady = np.array(times[skipped:])
     p50, p95, p99 = (round(float(np.percentile(steady, q)), 2) for q in (50, 95, 99))
     return {
         "cameras": cameras,
@@ -121,11 +123,30 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
+        "frames_per_s": round(1 / float(np.mean(np.diff(starts[skipped:]))), 1),
         "reference_ms": round(reference_ms, 2),
         "p50_in_references": round(p50 / reference_ms, 2),
         "frames": len(steady),
         "recompilations": compilations.count,
     }
+
+
+def _played(pipeline: FitPipeline, packets: Sequence[KeypointPacket], period_s: float) -> tuple[list[float], list[float]]:
+    """Of every fitted frame: ms from the last camera's keypoints to its result, and when that was out (s). Frames come `period_s` apart, or later where the
+    one before is not done."""
+    times: list[float] = []
+    out: list[float] = []
+    due = time.perf_counter()
+    for packet in packets:
+        began = time.perf_counter()
+        pipeline.feed_keypoints(packet)
+        results = pipeline.poll()
+        if any(r.causal is not None for r in results):
+            out.append(time.perf_counter())
+            times.append(1e3 * (out[-1] - began))
+            due = max(due + period_s, out[-1])
+            time.sleep(due - out[-1])
+    return times, out
 
 
 def _reference_ms() -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import mujoco
 import numpy as np
@@ -59,6 +60,6 @@ class BodyModel:
     foot_points: dict[str, tuple[int, np.ndarray]]
     """Points of the soles that touch the floor, by name (RHeel, RMetatarsal1, RMetatarsal5, RToe ...): body and position (m)."""
 
-    @property
+    @cached_property
     def has_free_root(self) -> bool:
         return bool(self.mj_model.njnt) and self.mj_model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE

@@ -28,6 +28,11 @@ def rig_gauge(cameras: Sequence[Camera], information: np.ndarray, carries: np.nd
     return STIFFNESS * weighted @ np.linalg.pinv(flat.T @ weighted) @ weighted.T
 
 
+_SHIFTS = np.eye(3, 7)
+_BY_ARM = np.concatenate([np.zeros((3, 3, 3)), -np.cross(np.eye(3)[:, None], np.eye(3)).swapaxes(1, 2), np.eye(3)[..., None]], 2).reshape(3, 21)
+"""Of a point that lies an axis from the centre: how shift, turn (axis x arm) and stretch move it; by axis of the arm (3, 3 x 7)."""
+
+
 class Placement(NamedTuple):
     """How surely the loaded calibration places the rig as a whole, and with it everything that it sees."""
 
@@ -39,22 +44,18 @@ class Placement(NamedTuple):
     def moves(self, points: np.ndarray) -> np.ndarray:
         """(P, 3, 7) derivative of points (P, 3) m by shift, turn and stretch."""
         arm = np.atleast_2d(points) - self.centre
-        by = np.zeros((len(arm), 3, 7))
-        by[:, [0, 1, 2], [0, 1, 2]] = 1.0
-        by[:, [1, 2, 0], [5, 3, 4]] = arm[:, [0, 1, 2]]  # column 3 + j: axis j x arm
-        by[:, [2, 0, 1], [4, 5, 3]] = -arm[:, [0, 1, 2]]
-        by[..., 6] = arm
-        return by
+        return _SHIFTS + (arm @ _BY_ARM).reshape(-1, 3, 7)
 
     def of_points(self, points: np.ndarray) -> np.ndarray:
         """(P, 3, 3) m^2, what it adds to the covariance of points (P, 3) m."""
         by = self.moves(points)
         return by @ self.covariance @ by.transpose(0, 2, 1)
 
-    def of_pose(self, position: np.ndarray) -> np.ndarray:
-        """(6, 6) what it adds to that of a pose at a position (3,) m: place (m), then turn about the world's axes (rad)."""
-        by = np.concatenate([self.moves(position)[0], np.eye(7)[3:6]])
-        return by @ self.covariance @ by.T
+    def of_poses(self, positions: np.ndarray) -> np.ndarray:
+        """(P, 6, 6) what it adds to that of poses at positions (P, 3) m: place (m), then turn about the world's axes (rad)."""
+        by = np.zeros((len(positions), 6, 7))
+        by[:, :3], by[:, 3:] = self.moves(positions), np.eye(7)[3:6]
+        return by @ self.covariance @ by.transpose(0, 2, 1)
 
 
 def rig_placement(cameras: Sequence[Camera], information: np.ndarray, carries: np.ndarray | None = None) -> Placement:

@@ -31,6 +31,10 @@ class Readout(NamedTuple):
     uv: Array
     """(C, K, 2) px, reprojected keypoints."""
 
+    def only(self, frames: slice) -> Readout:
+        """Some of the frames."""
+        return Readout(*(a if name == "reference" else a[frames] for name, a in zip(self._fields, self, strict=True)))
+
 
 class Result(NamedTuple):
     """What one call of `advance` or `advance_held` returns besides the window."""

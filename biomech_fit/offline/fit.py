@@ -15,7 +15,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.gauge import Placement
 from biomech_fit.core.keypoint_set import KeypointSet
-from biomech_fit.core.readout import Seen, pose_estimate
+from biomech_fit.core.readout import Seen, pose_estimates
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import FrameResult, KeypointPacket, Status
 from biomech_fit.core.window import SlowLayout
@@ -259,18 +259,17 @@ def _two_stages(solve: OfflineSolve, fitted: FittedBody, moved: bool, predicted:
 def _frames(solve: OfflineSolve, fitted: FittedBody, rig: int, trial: Trial, readout: Readout) -> list[FrameResult]:
     names = [camera.name for camera in solve.rigs[rig].cameras]
     placement, mapped = solve.states_of(rig).placement, fitted.mapped
-    out = []
+    seen = []
     for t, stamp in enumerate(trial.stamp_ns):
         used = trial.confidence[t].any(1)
         there = tuple(n for n, u in zip(names, used, strict=True) if u)
         status = Status(int(trial.status[t])) if used.any() else Status.PREDICTED
-        seen = Seen(int(stamp), status, trial.confidence[t], there, tuple(n for n in names if n not in there))
-        estimate = pose_estimate(fitted.solved, mapped, readout._replace(reference=readout.reference[t]), t, seen, 0.0, placement)
-        xy, confidence = np.full((len(names), len(mapped), 2), np.nan), np.zeros((len(names), len(mapped)))
-        xy[:, mapped] = np.where(trial.confidence[t][..., None] > 0, trial.xy[t], np.nan)
-        confidence[:, mapped] = trial.confidence[t]
-        out.append(FrameResult(int(stamp), status, estimate, estimate, np.nan, xy, confidence))
-    return out
+        seen.append(Seen(int(stamp), status, trial.confidence[t], there, tuple(n for n in names if n not in there)))
+    xy, confidence = np.full((len(seen), len(names), len(mapped), 2), np.nan), np.zeros((len(seen), len(names), len(mapped)))
+    xy[:, :, mapped] = np.where(trial.confidence[..., None] > 0, trial.xy, np.nan)
+    confidence[:, :, mapped] = trial.confidence
+    estimates = pose_estimates(fitted.solved, mapped, readout, seen, [0.0] * len(seen), placement)
+    return [FrameResult(e.stamp_ns, e.status, e, e, np.nan, *observed) for e, *observed in zip(estimates, xy, confidence, strict=True)]
 
 
 def _calibration(solve: OfflineSolve, rig: int, moved: bool, config: FitConfig) -> CalibrationEstimate:

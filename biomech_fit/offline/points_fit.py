@@ -14,7 +14,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.point_residuals import PointObservations
-from biomech_fit.core.readout import Seen, pose_estimate
+from biomech_fit.core.readout import Seen, pose_estimates
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import FrameResult, PointsPacket, Status
 from biomech_fit.offline.rig import Rig
@@ -133,10 +133,9 @@ def _learned(config: FitConfig, points: Sequence[np.ndarray], readouts: Sequence
 
 def _frames(fitted: FittedBody, trial: Trial, readout: Readout) -> list[FrameResult]:
     assert trial.points is not None
-    out = []
+    seen = []
     for t, stamp in enumerate(trial.stamp_ns.tolist()):
         status = Status(int(trial.status[t])) if np.any(trial.points.information[t] > 0) else Status.PREDICTED
-        seen = Seen(stamp, status, trial.confidence[t], (), ())
-        estimate = pose_estimate(fitted.solved, fitted.mapped, readout._replace(reference=readout.reference[t]), t, seen, 0.0)
-        out.append(FrameResult(stamp, status, estimate, estimate, np.nan))
-    return out
+        seen.append(Seen(stamp, status, trial.confidence[t], (), ()))
+    estimates = pose_estimates(fitted.solved, fitted.mapped, readout, seen, [0.0] * len(seen))
+    return [FrameResult(e.stamp_ns, e.status, e, e, np.nan) for e in estimates]

@@ -49,11 +49,13 @@ class Views:
     @classmethod
     def of(cls, people: Detections, taken: np.ndarray, keypoints: int) -> Views:
         """The detections `taken` (C,); -1 = none."""
-        views = cls.empty(len(people), keypoints)
-        for c, (found, p) in enumerate(zip(people, taken, strict=True)):
-            if found is not None and p >= 0:
-                views.xy[c], views.confidence[c], views.taken[c] = found[0][p], found[1][p], p
-        return views
+        there = [found for found in people if found is not None]
+        if not (taken >= 0).any():
+            return cls.empty(len(people), keypoints)
+        first = np.cumsum([0, *(0 if found is None else len(found[0]) for found in people[:-1])])
+        rows, is_taken = np.where(taken >= 0, first + taken, 0), (taken >= 0)[:, None]
+        xy, confidence = (np.concatenate([found[i] for found in there])[rows] for i in range(2))
+        return cls(np.where(is_taken[..., None], xy, np.nan), np.where(is_taken, confidence, 0.0), taken)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +77,19 @@ def cleaned(packets: Sequence[KeypointPacket | None], used: np.ndarray, min_conf
     if not there:
         return [None] * len(packets)
     # All cameras at once: an array operation on a handful of keypoints costs as much as on all of them.
-    xy = np.concatenate([packet.xy for packet in there], dtype=float)[:, used]
-    confidence = np.concatenate([packet.confidence for packet in there], dtype=float)[:, used]
+    xy, confidence = (np.concatenate([getattr(packet, name) for packet in there], dtype=float) for name in ("xy", "confidence"))
+    if not used.all():
+        xy, confidence = xy[:, used], confidence[:, used]
     with np.errstate(invalid="ignore"):
         good = (np.abs(xy) < MAX_PX).all(-1) & (confidence >= max(min_confidence, 1e-6)) & (confidence < np.inf)
     xy, confidence = np.where(good[..., None], xy, np.nan), np.where(good, np.minimum(confidence, 1.0), 0.0)
-    ends = np.cumsum([len(packet.xy) for packet in there])
-    each = zip(np.split(xy, ends[:-1]), np.split(confidence, ends[:-1]), strict=True)
-    return [None if packet is None else next(each) for packet in packets]
+    out: list[tuple[np.ndarray, np.ndarray] | None] = []
+    first = 0
+    for packet in packets:
+        own = slice(first, first if packet is None else first + len(packet.xy))
+        out.append(None if packet is None else (xy[own], confidence[own]))
+        first = own.stop
+    return out
 
 
 def follow(people: Detections, predicted: np.ndarray, gate_px: float) -> list[Views]:
@@ -98,11 +105,15 @@ def follow(people: Detections, predicted: np.ndarray, gate_px: float) -> list[Vi
         return [Views.of(people, row, k) for row in taken]
     xy, confidence = (np.concatenate([found[i] for found in people if found is not None]) for i in range(2))
     cost = np.minimum(_medians(predicted[:, of], xy, confidence), gate_px)
-    for c, (first, last) in enumerate(pairwise([0, *np.cumsum(counts)])):
+    ends = np.cumsum([0, *counts])
+    if tracked == 1 and max(counts) == 1:
+        taken[0, of] = np.where(cost[0] < gate_px, 0, -1)
+        return [Views.of(people, taken[0], k)]
+    for c, (first, last) in enumerate(pairwise(ends)):
         if first == last:
             continue
         own = cost[:, first:last]
-        rows, columns = (np.zeros(1, int), np.argmin(own, 1)) if tracked == 1 else linear_sum_assignment(own)
+        rows, columns = linear_sum_assignment(own)
         good = own[rows, columns] < gate_px
         taken[rows[good], c] = columns[good]
     return [Views.of(people, row, k) for row in taken]
@@ -111,14 +122,14 @@ def follow(people: Detections, predicted: np.ndarray, gate_px: float) -> list[Vi
 def _medians(predicted: np.ndarray, xy: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """(M, P) median distance of the seen keypoints of detections (P, K, 2), (P, K) from each one's M predictions (M, P, K, 2); infinite with fewer than
     three."""
-    distance = np.linalg.norm(xy - predicted, axis=-1)
+    off = xy - predicted
+    square = off[..., 0] ** 2 + off[..., 1] ** 2
     # The missing sort to the end, so the median of the seen is at half their number: np.nanmedian costs ten times as much.
-    distance = np.where(confidence > 0, distance, np.inf)
-    distance[np.isnan(distance)] = np.inf
-    distance.sort(axis=-1)
+    square = np.where((confidence > 0) & ~np.isnan(square), square, np.inf)
+    square.sort(axis=-1)
     seen = (confidence > 0).sum(1)
-    middle = distance[:, np.arange(len(xy)), np.maximum(seen - 1, 0) // 2]
-    return np.where(seen >= min(3, xy.shape[1]), middle, np.inf)
+    middle = square[:, np.arange(len(xy)), np.maximum(seen - 1, 0) // 2]
+    return np.sqrt(np.where(seen >= min(3, xy.shape[1]), middle, np.inf))
 
 
 def unclaimed(people: Detections, claims: Sequence[Views]) -> list[tuple[np.ndarray, np.ndarray] | None]:

@@ -70,13 +70,18 @@ class _Doubt:
     tried_ns: int | None = None
 
 
-def judge(views: Views, predicted: np.ndarray, sigma_px: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which cameras (C,) see enough to be judged, and which of these do not fit to the predicted pixels (C, K, 2), NaN = not known."""
-    distance = np.linalg.norm(views.xy - predicted, axis=-1)
+def judge(
+    views: Views, predicted: np.ndarray, sigma_px: np.ndarray, limit: float, suspects: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which cameras (C,) see enough to be judged, and which of these do not fit to the predicted pixels (C, K, 2), NaN = not known. Without any
+    `suspects` (C,) (None = all are) nobody asks for the second."""
+    off = views.xy - predicted
+    distance = np.sqrt(off[..., 0] ** 2 + off[..., 1] ** 2)
     seen = (views.confidence > 0) & np.isfinite(distance)
-    judged = seen.sum(1) >= LEAST_SEEN
+    judged, misfits = seen.sum(1) >= LEAST_SEEN, np.zeros(len(seen), bool)
+    if suspects is not None and not suspects.any():
+        return judged, misfits
     pixels, whitened = _median(distance, seen), _median(distance / sigma_px, seen)
-    misfits = np.zeros(len(judged), bool)
     for c in np.flatnonzero(judged & (whitened > limit) & (pixels > LEAST_PX)):
         others = np.delete(whitened, c)[np.delete(judged, c)]
         # Of two cameras nobody knows which one is wrong.

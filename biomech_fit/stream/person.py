@@ -16,7 +16,7 @@ from biomech_fit.core.initial import PoseStarter
 from biomech_fit.core.marginal import without_states
 from biomech_fit.core.point_residuals import PointCosts
 from biomech_fit.core.projection import camera_arrays
-from biomech_fit.core.readout import Seen, pose_estimate
+from biomech_fit.core.readout import Seen, pose_estimates
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.result import Readout, Result
 from biomech_fit.core.solver import Frame, Held, WindowSolver
@@ -239,13 +239,14 @@ class PersonTracker:
             if self.config.stream.max_people == 1 and self.states.learn_spread():
                 self.window = self.window._replace(prior=self.states.solver_prior())
         self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
-        newest, smoothed = self._estimate(result, 0, self._recent[-1][0], stamp_ns), None
+        told = [self._recent[-1][0]]
         if late is not None:
             lagged, its_views = self._recent[late]
             self._learn_noise(lagged.stamp_ns, its_views, result)
-            smoothed = self._estimate(result, 1, lagged, stamp_ns)
+            told.append(lagged)
+        newest, *smoothed = self._estimates(self._readout(result), told, stamp_ns)
         self._shift_ahead(stamp_ns)
-        return newest, smoothed, result
+        return newest, smoothed[0] if smoothed else None, result
 
     def prepare(self) -> None:
         """Begin in the background what the next frame needs; to be called once this one's results are out."""
@@ -262,7 +263,7 @@ class PersonTracker:
         for slot in self._recent.rest(self._start_ns):
             with jax.default_device(self._device):
                 result = self._advance(self._blank(-1.0, slot), 1, 1.0)
-            estimate = self._estimate(result, 1, self._recent[slot][0], self._recent.newest_ns)
+            (estimate,) = self._estimates(self._readout(result).only(slice(1, 2)), [self._recent[slot][0]], self._recent.newest_ns)
             if np.isfinite(estimate.position).all():
                 out.append(estimate)
         return out
@@ -376,8 +377,13 @@ class PersonTracker:
         used = tuple(n for n, s in zip(names, views.seen, strict=True) if s)
         return Seen(stamp_ns, status, views.confidence, used, tuple(n for n in names if n not in used))
 
-    def _estimate(self, result: Result, index: int, seen: Seen, newest_ns: int) -> PoseEstimate:
-        return pose_estimate(self.body, self.mapped, result.frames, index, seen, (newest_ns - seen.stamp_ns) * 1e-9, self.states.placement)
+    def _readout(self, result: Result) -> Readout:
+        """The frames of a result as they are told."""
+        return result.frames
+
+    def _estimates(self, frames: Readout, seen: list[Seen], newest_ns: int) -> list[PoseEstimate]:
+        lags_s = [(newest_ns - frame.stamp_ns) * 1e-9 for frame in seen]
+        return pose_estimates(self.body, self.mapped, frames, seen, lags_s, self.states.placement)
 
 
 def _frame(xy: np.ndarray, information: np.ndarray, delay_s: np.ndarray, share: float, u: float, late: int) -> Frame:

@@ -11,8 +11,7 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.linear import SlowShare
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
-from biomech_fit.core.readout import Seen
-from biomech_fit.core.result import Result
+from biomech_fit.core.result import Readout, Result
 from biomech_fit.core.solver import Frame
 from biomech_fit.core.types import PoseEstimate
 from biomech_fit.stream.association import Views
@@ -100,19 +99,18 @@ class PointsTracker(PersonTracker):
         k = self.layout.n_keypoints
         return super()._blank(u, late)._replace(points=PointObservations(np.zeros((k, 3), np.float32), np.zeros(k, np.float32)))
 
-    def _estimate(self, result: Result, index: int, seen: Seen | None, newest_ns: int) -> PoseEstimate | None:
+    def _readout(self, result: Result) -> Readout:
         """With what is added to the angles' uncertainty by points that are not quite where they are on the body, and not always in the same place.
 
         One point each carries a limb's end, so that a millimetre there is degrees where the limb is straight; averaging over time does not help against it.
         """
-        if self._held is not None:
-            share = self._held.share
-            if share is not self._added_of:
-                self._added, self._added_of = self._placing(share), share
-            covariance = np.array(result.frames.covariance)
-            covariance[index] += self._added[index]
-            result = result._replace(frames=result.frames._replace(covariance=covariance))
-        return super()._estimate(result, index, seen, newest_ns)
+        frames = super()._readout(result)
+        if self._held is None:
+            return frames
+        share = self._held.share
+        if share is not self._added_of:
+            self._added, self._added_of = self._placing(share), share
+        return frames._replace(covariance=frames.covariance + self._added)
 
     def _placing(self, share: SlowShare) -> np.ndarray:
         """(2, N, N) what is added to the covariance of the newest and the lagged frame; at most the pose prior, coordinate by coordinate."""

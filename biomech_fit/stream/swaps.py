@@ -57,6 +57,7 @@ class SideSwaps:
         partner = np.asarray(mirror)
         self._left = np.flatnonzero(partner > np.arange(len(partner)))
         self._right = partner[self._left]
+        self._pairs, self._others = np.concatenate([self._left, self._right]), np.concatenate([self._right, self._left])
         branches = [_branch(body, int(a), int(b)) for a, b in zip(body.keypoint_body[self._left], body.keypoint_body[self._right], strict=True)]
         self._limbs = np.array([[branch == other for branch in branches] for other in sorted(set(branches))], float).reshape(-1, len(branches)).T
         self._scale = kernel_scale
@@ -84,15 +85,13 @@ class SideSwaps:
 
     def _gains(self, views: Views, predicted: np.ndarray, sigma_px: np.ndarray) -> np.ndarray:
         """(C, P) by how much exchanging each pair lowers its cost; 0 where it is not seen."""
-        left, right = self._left, self._right
-        known = np.isfinite(predicted[:, left, 0] + predicted[:, right, 0])
-        seen = views.confidence > 0
-        xy, pixels = np.where(seen[..., None], views.xy, 0.0), np.nan_to_num(predicted)
-        weight = np.where(seen, 1 / sigma_px**2, 0.0)
-        of_left, of_right = weight[:, left] * known, weight[:, right] * known
-        straight = _squared(xy[:, left], pixels[:, left]) * of_left + _squared(xy[:, right], pixels[:, right]) * of_right
-        crossed = _squared(xy[:, left], pixels[:, right]) * of_left + _squared(xy[:, right], pixels[:, left]) * of_right
-        a = self._scale**2 * np.maximum(seen[:, left].astype(float) + seen[:, right], 1.0)
+        count = len(self._left)
+        xy, pixels, other = views.xy[:, self._pairs], predicted[:, self._pairs], predicted[:, self._others]
+        seen = views.confidence[:, self._pairs] > 0
+        counted, weight = seen & np.isfinite(pixels[..., 0] + other[..., 0]), sigma_px[:, self._pairs] ** -2
+        straight, crossed = (np.where(counted, weight * _squared(xy, p), 0.0) for p in (pixels, other))
+        straight, crossed = (cost[:, :count] + cost[:, count:] for cost in (straight, crossed))
+        a = self._scale**2 * np.maximum(seen[:, :count].astype(float) + seen[:, count:], 1.0)
         return 0.5 * a * (straight / (a + straight) - crossed / (a + crossed))
 
     def _rebuilt(self, views: Views, exchanged: np.ndarray, doubtful: np.ndarray) -> Views:

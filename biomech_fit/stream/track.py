@@ -178,7 +178,7 @@ class Track:
 
     def _sighting(self, arrays: Result, views: Views, delay_s: np.ndarray, left_out: np.ndarray) -> Sighting:
         sigma_px = self.tracker.noise.sigma_px(views.confidence)
-        judged, misfits = judge(views, arrays.frames.uv[0], sigma_px, STILL_MISFIT)
+        judged, misfits = judge(views, arrays.frames.uv[0], sigma_px, STILL_MISFIT, left_out)
         points, velocity = arrays.frames.keypoints[0], arrays.frames.keypoint_velocity[0]
         later = (delay_s + self.tracker.clocks())[:, None, None]
         return Sighting(points + later * velocity, views.xy, sigma_px, judged, misfits & left_out)

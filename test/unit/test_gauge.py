@@ -86,7 +86,7 @@ def test_an_uncertain_placement_spreads_points_as_moving_the_world_does() -> Non
     for k, found in enumerate(placement.of_points(points)):
         wanted = np.cov(moved[:, k].T)
         np.testing.assert_allclose(found, wanted, atol=0.03 * wanted.max())
-    pose = placement.of_pose(points[0])
+    pose = placement.of_poses(points[:1])[0]
     np.testing.assert_allclose(pose[:3, :3], placement.of_points(points)[0], rtol=1e-12)
     np.testing.assert_allclose(pose[3:, 3:], placement.covariance[3:6, 3:6], rtol=1e-12)
 

@@ -10,7 +10,7 @@ from core_example import SLIDER, builtin, mujoco_points, toy, turn
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.opensim_axes import qpos_from_coordinates, quat_to_matrix
-from biomech_fit.core.readout import Seen, pose_estimate, rotation_vector_matrix
+from biomech_fit.core.readout import Seen, pose_estimates, rotation_vector_matrix
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import Status
 
@@ -58,7 +58,7 @@ def state(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def estimate(x, velocity, reference, covariance):
     k = len(body().keypoint_names)
-    return pose_estimate(body(), np.ones(k, bool), readout(x, velocity, reference, covariance, k), 0, seen(k), 0.25)
+    return pose_estimates(body(), np.ones(k, bool), readout(x, velocity, reference, covariance, k), [seen(k)], [0.25])[0]
 
 
 def wrapped(angle: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_keypoints_that_the_body_lacks_are_nan_and_only_sure_points_count() -> N
     mapped = np.ones(6, bool)
     mapped[2] = False
     x, velocity, reference, covariance = state(1)
-    made = pose_estimate(body(), mapped, readout(x, velocity, reference, covariance, 5), 0, seen(5), 0.1)
+    (made,) = pose_estimates(body(), mapped, readout(x, velocity, reference, covariance, 5), [seen(5)], [0.1])
     np.testing.assert_allclose(made.keypoint_std[:2], [[0.01, 0.02, 0.03]] * 2)
     assert made.keypoint_covariance is not None and np.isnan(made.keypoint_covariance[2]).all() and made.keypoint_covariance.shape == (6, 3, 3)
     assert np.isnan(made.keypoints[2]).all() and np.isfinite(np.delete(made.keypoints, 2, 0)).all()
@@ -117,13 +117,13 @@ def test_keypoints_that_the_body_lacks_are_nan_and_only_sure_points_count() -> N
     assert made.reprojection_rms_px == pytest.approx(3.0)  # camera b is unsure throughout
     assert (made.lag_s, made.stamp_ns, made.cameras_used, made.cameras_missing) == (0.1, 123, ("a",), ("b",))
     nothing = Seen(1, Status.PREDICTED, np.zeros((2, 5)), (), ("a", "b"))
-    assert np.isnan(pose_estimate(body(), mapped, readout(x, velocity, reference, covariance, 5), 0, nothing, 0.0).reprojection_rms_px)
+    assert np.isnan(pose_estimates(body(), mapped, readout(x, velocity, reference, covariance, 5), [nothing], [0.0])[0].reprojection_rms_px)
 
 
 def test_a_body_without_free_root_keeps_its_coordinates() -> None:
     cart = toy(SLIDER, [1, 1], 1, np.random.default_rng(0))
     x = np.array([0.1, -0.2, 0.3])
-    made = pose_estimate(cart, np.ones(2, bool), readout(x, 2 * x, np.eye(3), np.diag([1.0, 4.0, 9.0]), 2), 0, seen(2), 0.0)
+    (made,) = pose_estimates(cart, np.ones(2, bool), readout(x, 2 * x, np.eye(3), np.diag([1.0, 4.0, 9.0]), 2), [seen(2)], [0.0])
     np.testing.assert_allclose(made.position, x)
     np.testing.assert_allclose(made.velocity, 2 * x)
     np.testing.assert_allclose(made.position_std, [1, 2, 3])
