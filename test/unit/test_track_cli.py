@@ -302,3 +302,13 @@ def test_the_command_itself(tmp_path: Path) -> None:
 )
 def test_other_commands_refuse_alike(arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sentence in refusal([a.replace("TMP", str(tmp_path)) for a in arguments], capsys)
+
+
+def test_bench_times_frames_at_the_cameras_pace(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--cameras", "3", "--seconds", "1", "--frame-rate", "30", "--window", "12", "--no-cold-start"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    (case,) = out["cases"]
+    assert (case["cameras"], case["keypoints"], case["people"], case["frame_rate_hz"]) == (3, 26, 1, 30.0)
+    assert 0 < case["p50_ms"] <= case["p95_ms"] <= case["p99_ms"] and case["recompilations"] == 0
+    assert 0 < case["frames"] < 30 and case["frames_per_s"] > 0
+    assert out["device"] and out["jax"] and out["peak_memory_mb"] > 0
