@@ -11,18 +11,14 @@ from biomech_fit import msg as bf
 from biomech_fit.config.node import FitterNodeConfig
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.types import FrameResult, PoseEstimate
-from biomech_fit.formats.urdf import urdf_from_body
 from biomech_fit.ros import convert, markers, qos
 from biomech_fit.ros.convert_estimates import calibration_msg
 from biomech_fit.ros.diagnostics import Diagnostics
 from biomech_fit.ros.person_outputs import PersonOutputs
-from biomech_fit.ros.robot_model import RobotModelUpdater
+from biomech_fit.ros.robot_model import SCALE_CHANGE, RobotModel
 from biomech_fit.ros.setup import FitSetup
 from biomech_fit.ros.tf import TransformPublisher
 from biomech_fit.ros.worker import FitWorker
-
-SCALE_CHANGE = 0.01
-"""robot_description is published anew when a scale has changed by this much."""
 
 
 class FitterOutputs:
@@ -36,7 +32,7 @@ class FitterOutputs:
             "robot_description": self._publisher(String, "robot_description", latched=True),
         }
         self._tf = TransformPublisher(node, settings.world_frame) if settings.publish_tf else None
-        self._robot_model = RobotModelUpdater(node)
+        self._robot_model = RobotModel(node, self._publishers["robot_description"], setup.body)
         numbers = range(1, setup.config.stream.max_people + 1)
         self._people = {number: PersonOutputs(node, setup, settings, diagnostics, number, self._tf) for number in numbers}
         self._described: dict[int, np.ndarray] = {}
@@ -88,11 +84,8 @@ class FitterOutputs:
             if before is None or np.abs(scales - before).max(initial=0.0) >= SCALE_CHANGE:
                 self._described[number] = scales
                 self._people[number].set_scales(scales)
-                if number == 1:
-                    urdf = urdf_from_body(self._setup.body, scales)
-                    self._publishers["robot_description"].publish(String(data=urdf))
-                    self._robot_model.update(urdf)
-        self._robot_model.update()
+            if number == 1:
+                self._robot_model.follow(scales)
         stamp_ns = calibration.stamp_ns or self._node.get_clock().now().nanoseconds
         if self._settings.publish_markers:
             self._publishers["markers"].publish(markers.camera_markers(calibration.cameras, world, stamp_ns))
@@ -102,6 +95,7 @@ class FitterOutputs:
     def restart(self) -> None:
         """After activation or a jump of time: latched things are published again with the next `slow`."""
         self._described = {}
+        self._robot_model.restart()
         for person in self._people.values():
             person.restart()
 

@@ -38,7 +38,7 @@ FAR = 0.65
 changes nothing; 30 Hz is not."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
-SLOW_START_S, SLOW_STEP_S = 2.0, 0.095
+SLOW_START_S, SLOW_STEP_S = 2.0, 0.195
 """When a track is older than the first, its slow states move no more often than the second; on frames between they are held."""
 JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""

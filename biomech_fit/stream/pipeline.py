@@ -213,9 +213,9 @@ class FitPipeline:
         return np.array([(frame_set.packets[n].stamp_ns - frame_set.stamp_ns) * 1e-9 if n in frame_set.packets else 0.0 for n in self._names])
 
     def _camera_rms(self, refined: list[Camera]) -> tuple[np.ndarray, np.ndarray]:
-        """(C,) px over the newest frames, through the refined and through the loaded cameras."""
+        """(C,) px over every third of the newest frames, through the refined and through the loaded cameras: a frame waits for this once a second."""
         count = len(self.cameras)
-        recent = [frame for track in self._people.tracks for frame in track.recent]
+        recent = [frame for track in self._people.tracks for frame in list(track.recent)[::-3]]
         if not recent:
             return np.full(count, np.nan), np.full(count, np.nan)
         xy, confidence, error, points = (np.stack([getattr(f, name) for f in recent]) for name in ("xy", "confidence", "error_px", "points"))
