@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not there")
 
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.urdf import urdf_from_body
 from biomech_fit.ros.robot_model import SCALE_CHANGE, RobotModel
@@ -31,7 +32,7 @@ class Client:
 def test_the_urdf_follows_the_sizes() -> None:
     client, published = Client(), []
     node = SimpleNamespace(create_client=lambda kind, name: client, destroy_client=lambda which: None)
-    body = load_body_model(None)
+    body = load_body_model(None, load_keypoint_set("halpe_26"))
     model = RobotModel(node, SimpleNamespace(publish=lambda message: published.append(message.data)), body)
     first, second = np.zeros(len(body.scale_names)), np.full(len(body.scale_names), 2 * SCALE_CHANGE)
     model.follow(first)
