@@ -99,10 +99,15 @@ def _pipeline(cameras: int, keypoints: int, window: int | None, seconds: float, 
 def _case(cameras: int, keypoints: int, window: int | None, seconds: float, device: str, people: int, frame_rate_hz: float) -> dict[str, Any]:
     import numpy as np
 
+    from biomech_fit.core.errors import InputError
     from biomech_fit.stream.device import count_compilations
     from biomech_fit.stream.solver_options import window_frames
 
     simulation, pipeline = _pipeline(cameras, keypoints, window, seconds, device, people, frame_rate_hz)
+    frames = window_frames(pipeline.config, pipeline.config.stream.frame_rate_hz)
+    least_s = (2 * frames + 5) / frame_rate_hz
+    if seconds < least_s:
+        raise InputError(f"--seconds is {seconds:g}; the window of {frames} frames fills twice before anything counts, so it must be at least {least_s:.1f}.")
     pipeline.compile()
     packets = list(simulation.packets())
     with count_compilations() as compilations:
@@ -110,7 +115,6 @@ def _case(cameras: int, keypoints: int, window: int | None, seconds: float, devi
         pipeline.reset(subject=True)
         _, starts = _played(pipeline, packets, 0.0)
     reference_ms = _reference_ms()
-    frames = window_frames(pipeline.config, pipeline.config.stream.frame_rate_hz)
     skipped = max(2 * frames, min(round(SETTLED_S * frame_rate_hz), len(times) // 2))
     steady = np.array(times[skipped:])
     p50, p95, p99 = (round(float(np.percentile(steady, q)), 2) for q in (50, 95, 99))

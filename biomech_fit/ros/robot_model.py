@@ -44,8 +44,8 @@ class RobotModel:
         """Scale parameters (S,), now and then. The first URDF is out at once; later ones are written in the background, since frames would wait for as long
         as two of them last, and are out with a later call."""
         if self._written is not None and self._written.done():
-            written, self._written = self._written.result(), None
-            self._tell(written)
+            written, self._written = self._written, None
+            self._tell(written.result())
         if self._scales is None:
             self._scales = scales
             self._tell(urdf_from_body(self._body, scales))

@@ -297,6 +297,7 @@ def test_the_command_itself(tmp_path: Path) -> None:
         (["bench", "--keypoints", "7"], "--keypoints must be one of 17, 25, 26, 87, not 7"),
         (["bench", "--window", "3"], "--window within 8 and 256"),
         (["bench", "--frame-rate", "0"], "--frame-rate must be within 10 and 240 Hz, not 0"),
+        (["bench", "--frame-rate", "10", "--seconds", "1", "--no-cold-start"], "fills twice before anything counts"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
