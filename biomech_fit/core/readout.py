@@ -28,33 +28,8 @@ class Seen:
     cameras_missing: tuple[str, ...]
 
 
-def rotation_vector_matrix(phi: np.ndarray) -> np.ndarray:
-    """(3, 3) of a rotation vector (3,), rad."""
-    quat, flat = np.zeros(4), np.zeros(9)
-    angle = float(np.linalg.norm(phi))
-    mujoco.mju_axisAngle2Quat(quat, np.asarray(phi, float) / max(angle, 1e-12), angle)
-    mujoco.mju_quat2Mat(flat, quat)
-    return flat.reshape(3, 3)
-
-
-_STEP = 1e-4
-"""rad, for the derivative of the pelvis angles."""
 _SKEW = np.array([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]], float)
 """From a vector to the nine entries of its cross-product matrix."""
-_NUDGES = np.stack([np.eye(3), *(rotation_vector_matrix(_STEP * e) for e in np.eye(3))])
-
-
-@lru_cache(maxsize=4)
-def _neutral(body: BodyModel) -> np.ndarray:
-    """(3, 3) the pelvis frame's orientation in the world when all angles are 0."""
-    return quat_to_matrix(body.mj_model.qpos0[3:7])
-
-
-def _quat(matrix: np.ndarray) -> np.ndarray:
-    """(4,) wxyz with w >= 0 of one rotation matrix, which is what the general `matrix_to_quat` gives at ten times the cost."""
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, matrix.ravel())
-    return -quat if quat[0] < 0 else quat
 
 
 def _turns(phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +44,29 @@ def _turns(phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     twice, eye = skew @ skew, np.eye(3)
     first, second, third = first[:, None, None], second[:, None, None], third[:, None, None]
     return eye + first * skew + second * twice, eye + second * skew + third * twice
+
+
+def rotation_vector_matrix(phi: np.ndarray) -> np.ndarray:
+    """(3, 3) of a rotation vector (3,), rad."""
+    return _turns(np.asarray(phi, float)[None])[0][0]
+
+
+_STEP = 1e-4
+"""rad, for the derivative of the pelvis angles."""
+_NUDGES = np.concatenate([np.eye(3)[None], _turns(_STEP * np.eye(3))[0]])
+
+
+@lru_cache(maxsize=4)
+def _neutral(body: BodyModel) -> np.ndarray:
+    """(3, 3) the pelvis frame's orientation in the world when all angles are 0."""
+    return quat_to_matrix(body.mj_model.qpos0[3:7])
+
+
+def _quat(matrix: np.ndarray) -> np.ndarray:
+    """(4,) wxyz with w >= 0 of one rotation matrix, which is what the general `matrix_to_quat` gives at ten times the cost."""
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, matrix.ravel())
+    return -quat if quat[0] < 0 else quat
 
 
 def pose_estimates(

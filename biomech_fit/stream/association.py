@@ -49,9 +49,9 @@ class Views:
     @classmethod
     def of(cls, people: Detections, taken: np.ndarray, keypoints: int) -> Views:
         """The detections `taken` (C,); -1 = none."""
-        there = [found for found in people if found is not None]
         if not (taken >= 0).any():
             return cls.empty(len(people), keypoints)
+        there = [found for found in people if found is not None]
         first = np.cumsum([0, *(0 if found is None else len(found[0]) for found in people[:-1])])
         rows, is_taken = np.where(taken >= 0, first + taken, 0), (taken >= 0)[:, None]
         xy, confidence = (np.concatenate([found[i] for found in there])[rows] for i in range(2))
@@ -105,11 +105,11 @@ def follow(people: Detections, predicted: np.ndarray, gate_px: float) -> list[Vi
         return [Views.of(people, row, k) for row in taken]
     xy, confidence = (np.concatenate([found[i] for found in people if found is not None]) for i in range(2))
     cost = np.minimum(_medians(predicted[:, of], xy, confidence), gate_px)
-    ends = np.cumsum([0, *counts])
     if tracked == 1 and max(counts) == 1:
+        # The usual case, in every frame: nothing is to be assigned.
         taken[0, of] = np.where(cost[0] < gate_px, 0, -1)
         return [Views.of(people, taken[0], k)]
-    for c, (first, last) in enumerate(pairwise(ends)):
+    for c, (first, last) in enumerate(pairwise([0, *np.cumsum(counts)])):
         if first == last:
             continue
         own = cost[:, first:last]
