@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import struct
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -34,9 +33,7 @@ def run():
 @pytest.fixture(scope="module")
 def folder(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    start = time.process_time()
     write_outputs(out, run)
-    assert time.process_time() - start < 20
     return out
 
 

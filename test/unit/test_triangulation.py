@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,20 +115,6 @@ def test_parallel_rays_and_behind() -> None:
     assert np.isnan(got).all()
     with pytest.raises(ValueError, match="weight"):
         triangulate_weighted([a, a], xy, np.ones((3, 3)))
-
-
-def test_speed() -> None:
-    cameras, points = ring(8), body()
-    xy = views(cameras, points) + 1.0
-    weight = np.ones((8, 26))
-    triangulate_robust(cameras, xy, weight)
-    times = []
-    for _ in range(15):
-        start = time.perf_counter()
-        triangulate_robust(cameras, xy, weight)
-        times.append(time.perf_counter() - start)
-    # About 1.3 ms on a slow core; the bound leaves room for a loaded machine.
-    assert min(times) < 6e-3, f"{min(times) * 1e3:.2f} ms"
 
 
 def test_real_recording_agrees_with_pose2sim() -> None:
