@@ -54,7 +54,7 @@ class FitterNodeConfig:
     markers: MarkersConfig = group(MarkersConfig, "What else is among the markers.")
     publish_tf: bool = setting(True, "Publish the pelvis and the cameras on /tf (where tf2_msgs is installed).", restart=True)
     max_wait_s: float = setting(
-        1.0,
+        0.3,
         "Where the machine is too slow, frames that waited longer than this are dropped, and some from half of it on; a slow replay may set it high.",
         unit="s",
         low=0.05,

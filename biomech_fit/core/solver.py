@@ -165,7 +165,7 @@ class WindowSolver:
         exact = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(jnp.float64), window)
         if self.costs.kinematics.free_root:
             # The chart is only left when it must be: moving it bends the spline a little.
-            exact = jax.lax.cond(jnp.sum(exact.control[-1, 3:6] ** 2) > 0.5**2, recentre, lambda w: w, exact)
+            exact = jax.lax.cond(jnp.sum(exact.control[-1, 3:6] ** 2) > 1.0**2, recentre, lambda w: w, exact)
         moved = extend(exact, marginalise(self.costs, exact))
         rounded = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, window)
         return rounded._replace(head=moved.head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Generator
 
 import mujoco
 import numpy as np
@@ -20,7 +21,18 @@ def urdf_from_body(body: BodyModel, scales: np.ndarray) -> str:
     on a chain of massless links, named <body>/<coordinate>. The root link is the free root body (pelvis), whose pose in the world is on /tf, or
     `world` where the model has none. Capsules become a cylinder with two spheres, ellipsoids the capsule nearest to them; meshes are left out.
     """
+    pieces = urdf_in_pieces(body, scales)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as last:
+            return last.value
+
+
+def urdf_in_pieces(body: BodyModel, scales: np.ndarray) -> Generator[None, None, str]:
+    """The same with a pause after each body, for those who have other things to do meanwhile; `yield from` gives the text."""
     model = scaled_mj_model(body, scales)
+    yield
     names = body_names(model)
     root = ElementTree.Element("robot", name=body.name)
     if not body.has_free_root:
@@ -33,6 +45,7 @@ def urdf_from_body(body: BodyModel, scales: np.ndarray) -> str:
         _attach(root, model, body.coordinate_names, names, b, joints)
         root.remove(link)
         root.append(link)
+        yield
     ElementTree.indent(root)
     return '<?xml version="1.0"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 

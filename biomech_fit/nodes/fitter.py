@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -47,7 +47,6 @@ class FitterNode(LifecycleNode):
         self._inputs: KeypointInputs | PointInputs | None = None
         self._triggers: FitterServices | None = None
         self._worker: FitWorker | None = None
-        self._slow: Any = None
         self._slow_timer: Any = None
         self._jump_handle: Any = None
         self.diagnostics = Diagnostics(self)
@@ -159,21 +158,27 @@ class FitterNode(LifecycleNode):
             self._outputs.restart()
 
     def _publish_slow(self) -> None:
-        """Asks the worker for the slow states; it publishes them between two frames."""
-        if self._worker is None or (self._slow is not None and not self._slow.done()):
-            return
-        self._slow = self._worker.call(self._slow_in_worker)
+        """Has the worker publish the slow states between frames. What of the last ones is not out yet comes first."""
+        if self._worker is not None:
+            self._worker.spread(self._slow_pieces())
 
-    def _slow_in_worker(self) -> None:
+    def _slow_pieces(self) -> Iterator[None]:
+        """In the worker's thread, some milliseconds at a time."""
         worker, outputs, pipeline, triggers = self._worker, self._outputs, self._pipeline, self._triggers
         if worker is None or outputs is None or pipeline is None or triggers is None:
             return
         calibration = None
         try:
-            outputs.slow(calibration := pipeline.calibration(), pipeline.bodies())
+            calibration = pipeline.calibration()
+            yield
+            bodies = pipeline.bodies()
+            yield
+            yield from outputs.slow(calibration, bodies)
         except Exception as error:
             self.diagnostics.problem("estimates", f"Calibration and subject could not be published: {type(error).__name__}: {error}", "error")
+        yield
         rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics(calibration)]
+        yield
         self._diagnostics_publisher.publish(self.diagnostics.message(self._now_ns(), rows))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import String
@@ -39,6 +41,7 @@ class FitterOutputs:
         self.frames = 0
         self.latencies_s: list[float] = []
         """Of the frames since `take_latencies`."""
+        self.dropped_told = 0
 
     def _publisher(self, kind: type, topic: str, latched: bool = False):
         profile = qos.latched() if latched else qos.results()
@@ -67,30 +70,38 @@ class FitterOutputs:
                     self._markers(person, estimate)
             person.smoothed(result)
 
+    def _marked(self) -> bool:
+        """Whether anybody sees markers."""
+        return self._settings.publish_markers and bool(self._publishers["markers"].get_subscription_count())
+
     def _markers(self, person: PersonOutputs, estimate: PoseEstimate) -> None:
-        if not self._settings.publish_markers or not self._publishers["markers"].get_subscription_count():
+        if not self._marked():
             return
         array = person.markers(estimate, bool(self._node.get_parameter("markers.ellipsoids").value))
         if array is not None:
             self._publishers["markers"].publish(array)
 
-    def slow(self, calibration: CalibrationEstimate, bodies: dict[int, SubjectEstimate]) -> None:
-        """The slow states, and what follows from them: camera frames, markers, the first person's URDF. `bodies`: by number."""
+    def slow(self, calibration: CalibrationEstimate, bodies: dict[int, SubjectEstimate]) -> Iterator[None]:
+        """The slow states, and what follows from them: camera frames, markers, the first person's URDF. `bodies`: by number. In pieces (see
+        `FitWorker.spread`)."""
         world = self._settings.world_frame
         self._publishers["calibration"].publish(calibration_msg(calibration, frame_id=world))
         for number, body in bodies.items():
+            yield
             self._people[number].subject(body)
+            yield
             scales, before = np.asarray(body.scales, float), self._described.get(number)
-            if before is None or np.abs(scales - before).max(initial=0.0) >= SCALE_CHANGE:
+            if self._marked() and (before is None or np.abs(scales - before).max(initial=0.0) >= SCALE_CHANGE):
                 self._described[number] = scales
                 self._people[number].set_scales(scales)
-            if number == 1:
-                self._robot_model.follow(scales)
+        yield
         stamp_ns = calibration.stamp_ns or self._node.get_clock().now().nanoseconds
-        if self._settings.publish_markers:
+        if self._marked():
             self._publishers["markers"].publish(markers.camera_markers(calibration.cameras, world, stamp_ns))
         if self._tf is not None:
             self._tf.publish(stamp_ns, [(convert.optical_frame(c.name), convert.camera_pose_msg(c)) for c in calibration.cameras])
+        yield
+        yield from self._robot_model.follow(np.asarray(bodies[1].scales, float))
 
     def restart(self) -> None:
         """After activation or a jump of time: latched things are published again with the next `slow`."""
@@ -105,8 +116,9 @@ class FitterOutputs:
 
 
 def throughput(worker: FitWorker, outputs: FitterOutputs, diagnostics: Diagnostics) -> tuple[str, str, str, dict]:
-    """A diagnostic row on how the fit keeps up; dropped frames are a problem of their own."""
-    if worker.dropped:
+    """A diagnostic row on how the fit keeps up; frames that were dropped since the last one are a problem of their own."""
+    before, outputs.dropped_told = outputs.dropped_told, worker.dropped
+    if worker.dropped and worker.dropped != before:
         sentence = "This machine is too slow: frames were dropped before the fit could take them."
         diagnostics.problem("overload", sentence, "error", dropped=worker.dropped)
     latencies = outputs.take_latencies()

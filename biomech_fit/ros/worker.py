@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,9 @@ from biomech_fit.core.types import FrameResult, FrameSet, KeypointPacket, Points
 from biomech_fit.ros.backlog import Backlog
 
 Input = KeypointPacket | PointsPacket | FrameSet
+
+QUIET_S = 0.1
+"""When no frame has come for so long, nobody waits for one."""
 
 
 class FitWorker:
@@ -46,6 +50,8 @@ class FitWorker:
         self._queue: deque[tuple[float, Input] | tuple[Callable[[], Any], Future]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self._pieces: Iterator[None] | None = None
+        self._last_frame = -math.inf
         self.dropped = 0
         """Frames left out since the start."""
         self.busy_s = 0.0
@@ -85,6 +91,14 @@ class FitWorker:
             self._wake.notify()
         return future
 
+    def spread(self, pieces: Iterator[None]) -> bool:
+        """Runs what is long in pieces: one, up to the next `yield`, after each frame whose results are out, when the next one is furthest; so that no frame
+        waits for more than a piece. False, and nothing is done, where an earlier one is still under way."""
+        if self._pieces is not None:
+            return False
+        self._pieces = pieces
+        return True
+
     @property
     def waiting(self) -> int:
         return len(self._queue)
@@ -100,6 +114,8 @@ class FitWorker:
                 items = list(self._queue)
                 self._queue.clear()
             started = time.perf_counter()
+            if not items and time.monotonic() - self._last_frame > QUIET_S:
+                self._piece()
             for first, second in items:
                 if self._stopping:
                     return
@@ -121,6 +137,19 @@ class FitWorker:
         except Exception as error:  # the caller gets it
             future.set_exception(error)
 
+    def _piece(self) -> None:
+        """The next one of what is spread over frames."""
+        pieces = self._pieces
+        if pieces is None:
+            return
+        try:
+            next(pieces)
+        except StopIteration:
+            self._pieces = None
+        except Exception as error:
+            self._pieces = None
+            self._on_problem("between frames", f"What is published now and then was not: {type(error).__name__}: {error}", "error")
+
     def _step(self, item: Input | None, queued_at: float | None) -> None:
         """One packet, one set, or the clock alone. A frame that fails must not end the stream: it is reported and the fit started anew."""
         queued_s = 0.0 if queued_at is None else time.perf_counter() - queued_at
@@ -139,6 +168,9 @@ class FitWorker:
                 self._backlog.went(skipped > 0, queued_s)
             if results:
                 self._on_results([replace(r, latency_s=r.latency_s + queued_s) for r in results])
+            if skipped or results:
+                self._last_frame = time.monotonic()
+                self._piece()
         except InputError as error:
             self._on_problem("input", str(error), "warn")
         except Exception as error:

@@ -17,8 +17,8 @@ from biomech_fit.config.fit import NoiseConfig
 from biomech_fit.stream.between import BetweenFrames
 
 MEMORY_FRAMES = 120
-LEARN_EVERY = 10
-"""Frames between two updates."""
+LEARN_EVERY, LEARN_SHARE = 10, 0.25
+"""Frames between two updates: the first, or as many as are this share of those it is learned from."""
 BINS = 8
 MEDIAN_LENGTH = {2: 1.17741, 3: 1.53817}
 """Median length of a two- or three-dimensional Gaussian error of standard deviation 1 (Rayleigh, Maxwell)."""
@@ -98,7 +98,7 @@ class DetectorNoise:
         self._confidence.append(confidence.astype(np.float32))
         self._stamps.append(stamp_ns)
         self._since += 1
-        if self._since >= LEARN_EVERY and len(self._errors) >= 2 * LEARN_EVERY:
+        if self._since >= max(LEARN_EVERY, LEARN_SHARE * len(self._errors)) and len(self._errors) >= 2 * LEARN_EVERY:
             self._since = 0
             self._learning = BetweenFrames(partial(_learned, self._config, list(self._errors), list(self._confidence), list(self._stamps)))
 

@@ -40,6 +40,9 @@ MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
 SLOW_START_S, SLOW_STEP_S = 2.0, 0.195
 """When a track is older than the first, its slow states move no more often than the second; on frames between they are held."""
+SLOW_STEP_SHARE, SLOW_STEP_MOST_S = 0.1, 2.0
+"""The more has been seen, the less a new frame says of the slow states: between their steps lies this share of the time for which they have been
+estimated, up to the second."""
 JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
 START_HOLD_S = 1.0
@@ -134,6 +137,7 @@ class PersonTracker:
             arrays = type(window.cameras)(*(np.array(a) for a in camera_arrays(self.cameras)))
         observed = window.observed._replace(information=information)
         self.window = window._replace(cameras=arrays, slow=state, prior=self.states.solver_prior(), head=head, rounded=None, observed=observed)
+        self._slow_from_ns = self._recent.newest_ns
         for _, uv, points in self._pixels:
             uv[c] = camera.project(points)
 
@@ -151,7 +155,7 @@ class PersonTracker:
         self._join()
         self.window: Window | None = None
         self._held: Held | None = None
-        self._slow_ns = 0
+        self._slow_ns = self._slow_from_ns = 0
         self._recent = LagBuffer(self.options.frames, self.config.window.lag_s, 1 / self._frame_rate_hz)
         self._pixels: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.frames = 0
@@ -189,6 +193,7 @@ class PersonTracker:
             information[-m:, -m:] = self.states.learned()
             self.window = window._replace(head=window.head._replace(information=information, anchor=anchor))
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
+        self._slow_from_ns = stamp_ns
         self.frames = 0
         newest, _, result = self.take(stamp_ns, views, Status.OK, np.zeros(len(self.cameras)), self.config.window.start_iterations, START_WIDEN)
         if newest is None or self.is_off(result, views):
@@ -222,7 +227,7 @@ class PersonTracker:
                 # The first of two steps is for the poses alone, whatever the second is.
                 self.window, _, self._held = self.solver.advance_held(self.window, frame, self._held)
                 frame = self._blank(-1.0, int(frame.late))
-            if holds and stamp_ns - self._slow_ns < SLOW_STEP_S * 1e9:
+            if holds and stamp_ns - self._slow_ns < self._slow_step_ns(stamp_ns):
                 result = self._advance_held(frame)
             else:
                 if iterations is None:
@@ -345,6 +350,10 @@ class PersonTracker:
     def _place(self, stamp_ns: int) -> float:
         """In knot spacings since the window's start."""
         return (stamp_ns - self._start_ns) / self._spacing_ns
+
+    def _slow_step_ns(self, stamp_ns: int) -> float:
+        """How long the slow states may be held at this time."""
+        return min(max(SLOW_STEP_S * 1e9, SLOW_STEP_SHARE * (stamp_ns - self._slow_from_ns)), SLOW_STEP_MOST_S * 1e9)
 
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
         self.window, result, self._held = self.solver.advance(self.window, frame, iterations, widen)

@@ -1,5 +1,7 @@
 """Frames left out by a fit that does not keep up: the wait stays bounded, with as few gaps as may be."""
 
+import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -97,16 +99,51 @@ class FakePipeline:
         return 1
 
 
+def packet(stamp):
+    return KeypointPacket("a", stamp, np.zeros((0, 1, 2)), np.zeros((0, 1)), np.zeros(0, np.int32), 0)
+
+
 def test_the_worker_counts_what_it_leaves_out(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(worker.time, "perf_counter", lambda: clock[0])
     pipeline, latencies = FakePipeline(), []
     fit = worker.FitWorker(pipeline, lambda: 0, lambda results: latencies.extend(r.latency_s for r in results), lambda *problem: latencies.append(problem))
     for stamp in range(4):
-        fit.feed(KeypointPacket("a", stamp, np.zeros((0, 1, 2)), np.zeros((0, 1)), np.zeros(0, np.int32), 0))
+        fit.feed(packet(stamp))
     clock[0] = 0.6
     fit.start()
     fit.call(lambda: None).result(30)
     assert fit.stop()
     assert pipeline.done == [("left out", 0), ("fitted", 1), ("left out", 2), ("fitted", 3)]
     assert fit.dropped == 2 and latencies == [0.6, 0.6]
+
+
+def test_long_work_is_spread_over_frames():
+    """One piece after each frame, and none between them; when no frames come it goes on, too."""
+    done, problems = [], []
+    fit = worker.FitWorker(FakePipeline(), lambda: 0, lambda results: done.append("frame"), lambda *problem: problems.append(problem))
+
+    def pieces():
+        for k in range(4):
+            done.append(k)
+            yield
+
+    assert fit.spread(pieces()) and not fit.spread(pieces())
+    for stamp in range(2):
+        fit.feed(packet(stamp))
+    fit.start()
+    ended = threading.Event()
+
+    def last():
+        ended.set()
+        raise ValueError("the last one fails")
+        yield
+
+    deadline = time.monotonic() + 30
+    while not fit.spread(last()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ended.wait(30)
+    fit.call(lambda: None).result(30)
+    assert fit.stop()
+    assert done == ["frame", 0, "frame", 1, 2, 3]
+    assert problems == [("between frames", "What is published now and then was not: ValueError: the last one fails", "error")]
