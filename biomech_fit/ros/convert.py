@@ -159,14 +159,16 @@ def joint_state_msg(estimate: PoseEstimate, names: Sequence[str]) -> JointState 
 
 def missing_values(estimate: PoseEstimate, body: BodyModel) -> list[str]:
     """Names of what is not finite in an estimate though the model has it; a state with such values must not go out."""
-    bad = [n for n, row in zip(body.coordinate_names, np.stack([estimate.position, estimate.velocity, estimate.position_std], 1), strict=True) if not _ok(row)]
-    if not (_ok(estimate.pelvis_position) and _ok(estimate.pelvis_quat_wxyz) and _ok(estimate.pelvis_covariance)):
-        bad.append("pelvis")
     present = np.asarray(body.keypoint_body) >= 0
-    points = np.isfinite(np.concatenate([estimate.keypoints, estimate.keypoint_std], 1)).all(1)
-    bad += [n for n, has, good in zip(body.keypoint_names, present, points, strict=True) if has and not good]
-    bad += [n for n, row in zip(body.joint_centre_names, estimate.joint_centres, strict=True) if not _ok(row)]
-    return bad
+    points = np.concatenate([estimate.keypoints, estimate.keypoint_std], 1)
+    rows = np.stack([estimate.position, estimate.velocity, estimate.position_std], 1)
+    pelvis = np.concatenate([estimate.pelvis_position, estimate.pelvis_quat_wxyz, np.ravel(estimate.pelvis_covariance)])
+    if all(_ok(values) for values in (rows, pelvis, points[present], estimate.joint_centres)):
+        return []
+    bad = [n for n, row in zip(body.coordinate_names, rows, strict=True) if not _ok(row)]
+    bad += [] if _ok(pelvis) else ["pelvis"]
+    bad += [n for n, has, row in zip(body.keypoint_names, present, points, strict=True) if has and not _ok(row)]
+    return bad + [n for n, row in zip(body.joint_centre_names, estimate.joint_centres, strict=True) if not _ok(row)]
 
 
 def _ok(values: np.ndarray) -> bool:
