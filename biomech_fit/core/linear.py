@@ -137,6 +137,13 @@ def solve_banded_held(chain: Chain, poses: Array, share: SlowShare) -> ArrowSolu
     return ArrowSolution(step * a, jnp.zeros_like(share.slow[0]), _squares(late.reshape(-1, late.shape[2]), poses.shape[0]), share)
 
 
+def solve_end(chain: Chain, count: int) -> Array:
+    """The step (Q, N) of the last `count` control points where those before them stay."""
+    end, a = _normalise_chain(Chain(chain.diagonal[-count:], chain.band[-count:], chain.rhs[-count:]))
+    factor, (y,), _ = eliminate(end.diagonal, end.band, [end.rhs[:, :, None]])
+    return jnp.zeros_like(chain.rhs).at[-count:].set(substitute(factor, y[:, :, 0]) * a)
+
+
 def _columns(poses: Array, a: Array) -> Array:
     """(Q, N, P N): unscaled poses are combinations of unscaled control points a * x, so the columns carry the scaling."""
     count, n = a.shape

@@ -3,6 +3,7 @@
     shift:         when time passes the last knot, fold the oldest spline interval into a Gaussian prior (marginalisation) and add a control point
     advance:       append the new frame, a few Gauss-Newton iterations, read out the newest and the lagged frame
     advance_held:  the same with the slow states held where the last `advance` left them, and only the newest frames linearised anew: a third of the work
+    approach:      append the new frame and move the newest control points alone, before an `advance_held` or `advance` for which the frame would be too far
 
 Every cost is in `window_costs`, the linear algebra in `linear`, what enters and leaves in `window` and `marginal`. All arrays have fixed shapes, so
 everything is compiled once, before the first frame.
@@ -20,7 +21,7 @@ from jax import Array
 from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.frame_terms import Kept, PoseTerms
-from biomech_fit.core.linear import ORDER, ArrowSolution, SlowShare, solve_banded, solve_banded_held, solve_dense, solve_dense_held
+from biomech_fit.core.linear import ORDER, ArrowSolution, SlowShare, solve_banded, solve_banded_held, solve_dense, solve_dense_held, solve_end
 from biomech_fit.core.marginal import marginalise
 from biomech_fit.core.point_residuals import PointObservations
 from biomech_fit.core.program import program
@@ -36,6 +37,9 @@ LESS_WIDE = 0.7
 NEAR = 3e-3
 """A start whose last step moved nothing by more than this (rad, m) goes on with the next frame. Without it the first frames of six walks were the same to
 0.1 mm."""
+
+NEWEST_FRAMES, NEWEST_CONTROL = 2, 2 * ORDER
+"""What `approach` linearises anew and moves. The newest frame is carried by ORDER + 1 control points."""
 
 _SOLVERS = {"banded": (solve_banded, solve_banded_held), "dense": (solve_dense, solve_dense_held)}
 
@@ -83,6 +87,7 @@ class WindowSolver:
         self._solve, self._solve_held = _SOLVERS[options.linear_solver]
         self._advance_compiled = program(self._advance, donate_argnums=0)
         self._held_compiled = program(self._advance_held, donate_argnums=0)
+        self._approach_compiled = program(self._approach, donate_argnums=0)
         self._shift_compiled = program(self._shift)
 
     def advance(self, window: Window, frame: Frame, iterations: int, widen: float) -> tuple[Window, Result, Held]:
@@ -108,6 +113,11 @@ class WindowSolver:
         """
         taken, result, kept = self._held_compiled(_rounded(window), frame, held.share, held.kept)
         return taken._replace(head=window.head, rounded=taken.head), result, held._replace(kept=kept)
+
+    def approach(self, window: Window, frame: Frame, held: Held) -> tuple[Window, Held]:
+        """Take one frame that lies far ahead of the one before, and bring the newest poses near to it. `held` must fit the window."""
+        taken, kept = self._approach_compiled(_rounded(window), frame, held.kept)
+        return taken._replace(head=window.head, rounded=taken.head), held._replace(kept=kept)
 
     def nothing_held(self, window: Window) -> Held:
         """Of the shapes that `advance_held` takes, to compile it."""
@@ -141,20 +151,33 @@ class WindowSolver:
         return window, self._result(window, frame, solution), held
 
     def _advance_held(self, window: Window, frame: Frame, share: SlowShare, kept: Kept) -> tuple[Window, Result, Kept]:
-        window = _take(window, frame)
-        # Every frame's terms move on with it; the newest one's are made below.
-        moved = jax.tree.map(lambda a: jnp.where(frame.u < 0, a, jnp.roll(a, -1, axis=0)), kept)
-        terms, kept = self.costs.renew(window, moved)
+        window, terms, kept = self._renewed(window, frame, kept)
         chain = self.costs.chain(window, terms, jnp.float32(0.0))
         at, _ = spline.basis(window.u[newest_and(window, frame.late)], self.options.knots)
         solution = self._solve_held(chain, at, share)
         window = self._moved(window, solution)
         return window, self._result(window, frame, solution), kept
 
+    def _approach(self, window: Window, frame: Frame, kept: Kept) -> tuple[Window, Kept]:
+        window, terms, kept = self._renewed(window, frame, kept, NEWEST_FRAMES)
+        step = solve_end(self.costs.chain(window, terms, jnp.float32(0.0)), NEWEST_CONTROL)
+        return window._replace(control=window.control + self._shortened(step) * step), kept
+
+    def _renewed(self, window: Window, frame: Frame, kept: Kept, count: int | None = None) -> tuple[Window, PoseTerms, Kept]:
+        """The window with a frame, and its observations' terms."""
+        window = _take(window, frame)
+        # Every frame's terms move on with it; the newest one's are made below.
+        moved = jax.tree.map(lambda a: jnp.where(frame.u < 0, a, jnp.roll(a, -1, axis=0)), kept)
+        return window, *self.costs.renew(window, moved, count)
+
+    def _shortened(self, step: Array) -> Array:
+        """By how much a step is to be shortened that would turn a joint too far."""
+        turn = jnp.max(jnp.abs(step[:, 3 if self.costs.kinematics.free_root else 0 :]))
+        return jnp.minimum(1.0, 0.5 / jnp.maximum(turn, 1e-6))
+
     def _moved(self, window: Window, solution: ArrowSolution) -> Window:
-        """The window after one step, shortened where it would turn a joint too far."""
-        turn = jnp.max(jnp.abs(solution.step[:, 3 if self.costs.kinematics.free_root else 0 :]))
-        shrink = jnp.minimum(1.0, 0.5 / jnp.maximum(turn, 1e-6))
+        """The window after one step."""
+        shrink = self._shortened(solution.step)
         step = shrink * _settled(window.last_step, solution.step)
         return window._replace(control=window.control + step, last_step=step, slow=window.slow + shrink * solution.slow_step)
 

@@ -105,11 +105,12 @@ class WindowCosts:
         value, slope = spline.basis(window.u, window.control.shape[0])
         return self.linearise_at(value @ window.control, slope @ window.control, window, widen)
 
-    def renew(self, window: Window, kept: Kept) -> tuple[PoseTerms, Kept]:
-        """Every frame's terms at the current estimate with the slow states held: the newest frames' made anew, the others' carried over."""
+    def renew(self, window: Window, kept: Kept, count: int | None = None) -> tuple[PoseTerms, Kept]:
+        """Every frame's terms at the current estimate with the slow states held: the newest frames' made anew (`count` of them, None = the share in the
+        options), the others' carried over."""
         value, slope = spline.basis(window.u, window.control.shape[0])
         x, by_u = value @ window.control, slope @ window.control
-        new = slice(len(x) - self._renewed, None)
+        new = slice(len(x) - (count or self._renewed), None)
         newest = window._replace(u=window.u[new], valid=window.valid[new], observed=jax.tree.map(lambda a: a[new], window.observed))
         made = Kept(self.linearise_at(x[new], by_u[new], newest, jnp.float32(1.0)).poses, x[new], by_u[new])
         old = jax.tree.map(lambda a: a[: new.start], kept)

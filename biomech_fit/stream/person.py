@@ -32,17 +32,17 @@ from biomech_fit.stream.solver_options import solver_options
 
 START_WIDEN = 8.0
 MORE_ITERATIONS = 2
-"""Gauss-Newton steps per frame until the window is full, since the slow states still move, and for a frame that is far from the one before."""
+"""Gauss-Newton steps per frame until the window is full, since the slow states still move."""
 FAR = 0.65
-"""Knot spacings from frame to frame; beyond it one step from the continued motion is not enough for a fast leg. 50 Hz is within it, where a second step
-changes nothing; 30 Hz is not."""
+"""Knot spacings from frame to frame; beyond it one step from the continued motion is not enough for a fast leg, and the newest poses approach the frame
+first. 50 Hz is within it, where a second step changes nothing; 30 Hz is not."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
 SLOW_START_S, SLOW_STEP_S = 2.0, 0.195
 """When a track is older than the first, its slow states move no more often than the second; on frames between they are held."""
-SLOW_STEP_SHARE, SLOW_STEP_MOST_S = 0.1, 2.0
-"""The more has been seen, the less a new frame says of the slow states: between their steps lies this share of the time for which they have been
-estimated, up to the second."""
+SLOW_SURE_S, SLOW_STEP_SHARE, SLOW_STEP_MOST_S = 3.0, 0.1, 2.0
+"""The more has been seen, the less a new frame says of the slow states: when they have been estimated for longer than the first, between their steps lies
+this share of the time since then, up to the last."""
 JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
 START_HOLD_S = 1.0
@@ -221,13 +221,12 @@ class PersonTracker:
             late = self._recent.due(self._start_ns)
             frame = self._frame(views, delay_s, share, self._place(stamp_ns), 0 if late is None else late)
             far = self._recent.step_s() * 1e9 > FAR * self._spacing_ns
-            settled = self.config.window.iterations == 1 and self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
-            holds = settled and self._held is not None and self._held.fits(self.window)
+            holds = full and self.config.window.iterations == 1 and self._held is not None and self._held.fits(self.window)
             if holds and far:
-                # The first of two steps is for the poses alone, whatever the second is.
-                self.window, _, self._held = self.solver.advance_held(self.window, frame, self._held)
+                self.window, self._held = self.solver.approach(self.window, frame, self._held)
                 frame = self._blank(-1.0, int(frame.late))
-            if holds and stamp_ns - self._slow_ns < self._slow_step_ns(stamp_ns):
+            settled = self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
+            if holds and settled and stamp_ns - self._slow_ns < self._slow_step_ns(stamp_ns):
                 result = self._advance_held(frame)
             else:
                 if iterations is None:
@@ -316,6 +315,8 @@ class PersonTracker:
             with jax.default_device(self._device):
                 window = self._empty(*pose)
                 self.solver.advance_held(window, frame, self.solver.nothing_held(window))
+                window = self._empty(*pose)
+                self.solver.approach(window, frame, self.solver.nothing_held(window))
                 self.solver.shift(self._empty(*pose))
 
         # Two at a time: more only get in each other's way.
@@ -353,7 +354,8 @@ class PersonTracker:
 
     def _slow_step_ns(self, stamp_ns: int) -> float:
         """How long the slow states may be held at this time."""
-        return min(max(SLOW_STEP_S * 1e9, SLOW_STEP_SHARE * (stamp_ns - self._slow_from_ns)), SLOW_STEP_MOST_S * 1e9)
+        sure_s = 1e-9 * (stamp_ns - self._slow_from_ns) - SLOW_SURE_S
+        return 1e9 * min(max(SLOW_STEP_S, SLOW_STEP_SHARE * sure_s), SLOW_STEP_MOST_S)
 
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
         self.window, result, self._held = self.solver.advance(self.window, frame, iterations, widen)

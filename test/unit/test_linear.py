@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biomech_fit.core.linear import ORDER, ArrowSystem, assemble_dense, solve_banded, solve_banded_held, solve_dense, solve_dense_held
+from biomech_fit.core.linear import ORDER, ArrowSystem, assemble_dense, solve_banded, solve_banded_held, solve_dense, solve_dense_held, solve_end
 
 Q, N, M = 9, 4, 6
 
@@ -97,6 +97,14 @@ def test_with_the_slow_states_held_the_chain_is_solved_alone(solve, held) -> Non
     assert scaled_difference(found.pose, np.asarray(full.pose)) < 1e-5
     alone = np.linalg.inv(matrix[chain, chain]).reshape(Q, N, Q, N)
     assert scaled_difference(found.pose_alone, np.einsum("pq,qnrm,pr->pnm", POSES, alone, POSES)) < 2e-4
+
+
+def test_the_end_of_the_chain_is_solved_where_the_rest_stays() -> None:
+    matrix, rhs, system = arrow(np.random.default_rng(9))
+    found = np.asarray(jax.jit(solve_end, static_argnums=1)(system.chain, 4))
+    end = slice((Q - 4) * N, Q * N)
+    assert np.all(found[:-4] == 0)
+    assert scaled_difference(found[-4:].reshape(-1), np.linalg.solve(matrix[end, end], rhs[end])) < 2e-4
 
 
 def test_assemble_dense_puts_every_block_in_its_place() -> None:

@@ -318,6 +318,37 @@ def test_holding_the_slow_states_is_a_step_with_slow_states_that_are_known(scene
         np.testing.assert_allclose(np.sqrt(np.diagonal(a.frames.covariance, axis1=1, axis2=2)), std, rtol=0.01)
 
 
+def test_a_frame_that_is_far_is_approached_first(scene: Scene) -> None:
+    """After a jump of 0.15 rad in every joint: one step alone leaves the newest pose where its linearisation does, two come near to where many end,
+    and it does as well when the first of them moves the newest control points alone. Nothing but these poses is changed by that."""
+    solver = solver_of(scene.body, scene.cameras, options(refine_cameras=True, has_distortion=True))
+    f32, (c, k), m, n = np.float32, scene.uv.shape[1:3], solver.layout.size, scene.body.mj_model.nv
+    firm = SlowPrior(np.zeros(m, f32), f32(1e10 * np.eye(m)))
+    jump = scene.path[9] + np.r_[np.zeros(6), np.full(n - 6, 0.15)]
+    points = mujoco_points(scene.body.mj_model, qpos_of(scene.body, jump, scene.reference), scene.body.keypoint_body, scene.body.keypoint_position)
+    uv = f32(np.stack([camera.project(points) for camera in scene.cameras]))
+
+    def newest(first: str, more: int) -> np.ndarray:
+        window, held = empty_window(8, 12, scene.path[0], scene.reference, scene.arrays, k, firm, np.zeros(m)), None
+        for i in range(9):
+            frame = Frame(f32(scene.uv[i]), np.ones((c, k), f32), np.zeros(c, f32), f32(1), f32(4.5 - 0.5 * (8 - i)), np.int32(9))
+            window, _, held = solver.advance(window, frame, 2, 1.0)
+        frame = frame._replace(uv=uv, u=f32(4.9))
+        if first == "approach":
+            before = np.array(window.control)
+            window, held = solver.approach(window, frame, held)
+            assert np.array_equal(np.asarray(window.control)[:2], before[:2]) and not np.array_equal(np.asarray(window.control)[-4:], before[-4:])
+        else:
+            window, result, held = solver.advance_held(window, frame, held)
+        for _ in range(more):
+            window, result, held = solver.advance_held(window, frame._replace(u=f32(-1)), held)
+        return np.asarray(result.frames.x[0])
+
+    end = newest("held", 12)
+    one, two, approached = (np.abs(newest(*how) - end).max() for how in (("held", 0), ("held", 1), ("approach", 1)))
+    assert approached < 0.1 * one and approached < 2 * two
+
+
 def test_outliers_do_not_pull(scene: Scene, robust: WindowSolver) -> None:
     """A quarter of the detections 200 px away: the keypoints stay within 5 mm of where they are without (one camera's worth of outliers per point)."""
     rng = np.random.default_rng(2)
