@@ -77,6 +77,7 @@ class PersonTracker:
         self.layout = self.solver.layout
         self.lag_frames = min(round(config.window.lag_s * frame_rate_hz), self.options.frames - 2)
         self._spacing_ns, self._frame_rate_hz = self.options.spacing_s * 1e9, frame_rate_hz
+        self._always_far = config.window.iterations == 1 and 1 / frame_rate_hz > FAR * self.options.spacing_s
         self._shifting: BetweenFrames[Window] | None = None
         self.states = SlowStates(body, self.layout, cameras, config)
         self.forget()
@@ -223,7 +224,7 @@ class PersonTracker:
             far = self._recent.step_s() * 1e9 > FAR * self._spacing_ns
             holds = full and self.config.window.iterations == 1 and self._held is not None and self._held.fits(self.window)
             if holds and far:
-                self.window, self._held = self.solver.approach(self.window, frame, self._held)
+                self.window, self._held = self._approach(frame)
                 frame = self._blank(-1.0, int(frame.late))
             settled = self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
             if holds and settled and stamp_ns - self._slow_ns < self._slow_step_ns(stamp_ns):
@@ -315,8 +316,9 @@ class PersonTracker:
             with jax.default_device(self._device):
                 window = self._empty(*pose)
                 self.solver.advance_held(window, frame, self.solver.nothing_held(window))
-                window = self._empty(*pose)
-                self.solver.approach(window, frame, self.solver.nothing_held(window))
+                if self._always_far:
+                    window = self._empty(*pose)
+                    self.solver.approach(window, frame, self.solver.nothing_held(window))
                 self.solver.shift(self._empty(*pose))
 
         # Two at a time: more only get in each other's way.
@@ -351,6 +353,13 @@ class PersonTracker:
     def _place(self, stamp_ns: int) -> float:
         """In knot spacings since the window's start."""
         return (stamp_ns - self._start_ns) / self._spacing_ns
+
+    def _approach(self, frame: Frame) -> tuple[Window, Held]:
+        """Before the step of a frame that is far. At higher rates only frames after lost ones are, for whom it is not worth to compile the shorter way."""
+        if self._always_far:
+            return self.solver.approach(self.window, frame, self._held)
+        window, _, held = self.solver.advance_held(self.window, frame, self._held)
+        return window, held
 
     def _slow_step_ns(self, stamp_ns: int) -> float:
         """How long the slow states may be held at this time."""
