@@ -24,6 +24,9 @@ from biomech_fit.ros.setup import FitSetup, load_setup, make_pipeline
 from biomech_fit.ros.spin import run_node
 from biomech_fit.ros.worker import FitWorker
 
+SPREAD_SHARE = 0.9
+"""Of the time from one publication of the slow states to the next: over so much each is spread."""
+
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -160,7 +163,7 @@ class FitterNode(LifecycleNode):
     def _publish_slow(self) -> None:
         """Has the worker publish the slow states between frames. What of the last ones is not out yet comes first."""
         if self._worker is not None:
-            self._worker.spread(self._slow_pieces())
+            self._worker.spread(self._slow_pieces(), SPREAD_SHARE / self.settings.slow_rate_hz)
 
     def _slow_pieces(self) -> Iterator[None]:
         """In the worker's thread, some milliseconds at a time."""

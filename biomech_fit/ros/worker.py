@@ -51,6 +51,7 @@ class FitWorker:
         self._wake = threading.Condition()
         self._stopping = False
         self._pieces: Iterator[None] | None = None
+        self._until = 0.0
         self._last_frame = -math.inf
         self.dropped = 0
         """Frames left out since the start."""
@@ -91,11 +92,12 @@ class FitWorker:
             self._wake.notify()
         return future
 
-    def spread(self, pieces: Iterator[None]) -> bool:
+    def spread(self, pieces: Iterator[None], within_s: float) -> bool:
         """Runs what is long in pieces: one, up to the next `yield`, after each frame whose results are out, when the next one is furthest; so that no frame
-        waits for more than a piece. False, and nothing is done, where an earlier one is still under way."""
+        waits for more than a piece. What is left after `within_s` is run at once. False, and nothing is done, where an earlier one is still under way."""
         if self._pieces is not None:
             return False
+        self._until = time.monotonic() + within_s
         self._pieces = pieces
         return True
 
@@ -138,12 +140,14 @@ class FitWorker:
             future.set_exception(error)
 
     def _piece(self) -> None:
-        """The next one of what is spread over frames."""
+        """The next one of what is spread over frames, or all that are left where it is late."""
         pieces = self._pieces
         if pieces is None:
             return
         try:
             next(pieces)
+            while time.monotonic() > self._until and not self._stopping:
+                next(pieces)
         except StopIteration:
             self._pieces = None
         except Exception as error:

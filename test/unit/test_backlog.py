@@ -128,7 +128,7 @@ def test_long_work_is_spread_over_frames():
             done.append(k)
             yield
 
-    assert fit.spread(pieces()) and not fit.spread(pieces())
+    assert fit.spread(pieces(), 1e3) and not fit.spread(pieces(), 1e3)
     for stamp in range(2):
         fit.feed(packet(stamp))
     fit.start()
@@ -140,10 +140,21 @@ def test_long_work_is_spread_over_frames():
         yield
 
     deadline = time.monotonic() + 30
-    while not fit.spread(last()) and time.monotonic() < deadline:
+    while not fit.spread(last(), 1e3) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert ended.wait(30)
     fit.call(lambda: None).result(30)
     assert fit.stop()
     assert done == ["frame", 0, "frame", 1, 2, 3]
     assert problems == [("between frames", "What is published now and then was not: ValueError: the last one fails", "error")]
+
+
+def test_what_is_late_is_not_spread_any_more():
+    done = []
+    fit = worker.FitWorker(FakePipeline(), lambda: 0, lambda results: done.append("frame"), lambda *problem: done.append(problem))
+    assert fit.spread((done.append(k) for k in range(3)), -1.0)
+    fit.feed(packet(0))
+    fit.feed(packet(1))
+    fit.start()
+    fit.call(lambda: None).result(30)
+    assert fit.stop() and done == ["frame", 0, 1, 2, "frame"]
