@@ -54,8 +54,9 @@ class FitterNodeConfig:
     markers: MarkersConfig = group(MarkersConfig, "What else is among the markers.")
     publish_tf: bool = setting(True, "Publish the pelvis and the cameras on /tf (where tf2_msgs is installed).", restart=True)
     max_wait_s: float = setting(
-        0.3,
-        "Where the machine is too slow, frames that waited longer than this are dropped, and some from half of it on; a slow replay may set it high.",
+        1.0,
+        "Where the machine is too slow, frames that waited longer than this are dropped, some from half of it on, or from 0.15 of it on where that lasts; "
+        "a slow replay may set it high.",
         unit="s",
         low=0.05,
         high=3600.0,

@@ -14,8 +14,8 @@ from biomech_fit.ros.backlog import Backlog
 PERIOD_S, MAX_WAIT_S = 1 / 60, 1.0
 
 
-def run(fit_s, frames=1200, stall=(), max_wait_s=MAX_WAIT_S):
-    """(waits of the fitted frames, indices of those left out) where each fit takes fit_s, and the frames in `stall` take 0.7 s more."""
+def run(fit_s, frames=1200, stall=(), max_wait_s=MAX_WAIT_S, stall_s=0.7):
+    """(waits of the fitted frames, indices of those left out) where each fit takes fit_s, and the frames in `stall` take stall_s more."""
     backlog, clock, waits, left_out = Backlog(max_wait_s), 0.0, [], []
     for k in range(frames):
         came = k * PERIOD_S
@@ -26,7 +26,7 @@ def run(fit_s, frames=1200, stall=(), max_wait_s=MAX_WAIT_S):
             left_out.append(k)
         else:
             waits.append(clock - came)
-            clock += fit_s + (0.7 if k in stall else 0.0)
+            clock += fit_s + (stall_s if k in stall else 0.0)
     return waits, left_out
 
 
@@ -71,6 +71,18 @@ def test_after_a_stall_every_second_frame_is_left_out_until_it_has_caught_up():
     assert 101 <= left_out[0] <= 102 and left_out[-1] < 200
     assert max(runs(left_out)) == 1
     assert waits[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_delay_that_lasts_is_shortened_before_it_is_long():
+    waits, left_out = run(1.3 * PERIOD_S)
+    assert max(waits) < 0.3 * MAX_WAIT_S and max(runs(left_out)) == 1
+    assert len(waits) == pytest.approx(1200 / 1.3, rel=0.08)
+
+
+def test_a_delay_of_a_moment_is_made_up_for_without_leaving_anything_out():
+    """A start, say, that takes as long as twenty frames."""
+    waits, left_out = run(0.3 * PERIOD_S, stall={100}, stall_s=0.35)
+    assert left_out == [] and max(waits) > 0.3
 
 
 def test_a_patient_one_leaves_out_nothing():
