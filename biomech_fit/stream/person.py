@@ -27,6 +27,8 @@ from biomech_fit.stream.between import BetweenFrames
 from biomech_fit.stream.camera_estimate import corrected
 from biomech_fit.stream.lag_buffer import LagBuffer
 from biomech_fit.stream.noise import DetectorNoise
+from biomech_fit.stream.pixel_motion import PixelMotion
+from biomech_fit.stream.slow_pace import SlowPace
 from biomech_fit.stream.slow_states import SlowEstimate, SlowStates
 from biomech_fit.stream.solver_options import solver_options
 
@@ -38,11 +40,8 @@ FAR = 0.65
 first. 50 Hz is within it, where a second step changes nothing; 30 Hz is not."""
 MAX_START_ERROR_M = 0.25
 """Median distance of triangulated keypoints from the first pose; beyond it they are not one person's."""
-SLOW_START_S, SLOW_STEP_S = 2.0, 0.195
-"""When a track is older than the first, its slow states move no more often than the second; on frames between they are held."""
-SLOW_SURE_S, SLOW_STEP_SHARE, SLOW_STEP_MOST_S = 3.0, 0.1, 2.0
-"""The more has been seen, the less a new frame says of the slow states: when they have been estimated for longer than the first, between their steps lies
-this share of the time since then, up to the last."""
+SLOW_START_S = 2.0
+"""When a track is older, its slow states are held on most frames, see `SlowPace`."""
 JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
 START_HOLD_S = 1.0
@@ -138,9 +137,8 @@ class PersonTracker:
             arrays = type(window.cameras)(*(np.array(a) for a in camera_arrays(self.cameras)))
         observed = window.observed._replace(information=information)
         self.window = window._replace(cameras=arrays, slow=state, prior=self.states.solver_prior(), head=head, rounded=None, observed=observed)
-        self._slow_from_ns = self._recent.newest_ns
-        for _, uv, points in self._pixels:
-            uv[c] = camera.project(points)
+        self._pace.begin(self._recent.newest_ns)
+        self._pixels.see_anew(c, camera)
 
     def clocks(self) -> np.ndarray:
         """(C,) s: by how much each camera exposes after its stamp, as estimated so far."""
@@ -156,9 +154,9 @@ class PersonTracker:
         self._join()
         self.window: Window | None = None
         self._held: Held | None = None
-        self._slow_ns = self._slow_from_ns = 0
+        self._pace = SlowPace()
         self._recent = LagBuffer(self.options.frames, self.config.window.lag_s, 1 / self._frame_rate_hz)
-        self._pixels: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self._pixels = PixelMotion()
         self.frames = 0
 
     def _empty(self, x: np.ndarray, reference: np.ndarray, slow: np.ndarray) -> Window:
@@ -194,7 +192,7 @@ class PersonTracker:
             information[-m:, -m:] = self.states.learned()
             self.window = window._replace(head=window.head._replace(information=information, anchor=anchor))
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
-        self._slow_from_ns = stamp_ns
+        self._pace.begin(stamp_ns)
         self.frames = 0
         newest, _, result = self.take(stamp_ns, views, Status.OK, np.zeros(len(self.cameras)), self.config.window.start_iterations, START_WIDEN)
         if newest is None or self.is_off(result, views):
@@ -227,23 +225,25 @@ class PersonTracker:
                 self.window, self._held = self._approach(frame)
                 frame = self._blank(-1.0, int(frame.late))
             settled = self.frames > max(self.options.frames, SLOW_START_S * self._frame_rate_hz)
-            if holds and settled and stamp_ns - self._slow_ns < self._slow_step_ns(stamp_ns):
+            held = holds and settled and not self._pace.due(stamp_ns)
+            if held:
                 result = self._advance_held(frame)
             else:
                 if iterations is None:
                     iterations = max(self.config.window.iterations, 1 if full and (holds or not far) else MORE_ITERATIONS)
-                result, self._slow_ns = self._advance(frame, iterations, widen), stamp_ns
+                result = self._advance(frame, iterations, widen)
+                self._pace.stepped(stamp_ns)
         if not (np.isfinite(result.frames.x).all() and np.isfinite(result.slow).all()):
             # The slow states are kept as they were before this frame.
             self.drop()
             return None, None, result
-        if self._slow_ns == stamp_ns:
+        if not held:
             assert self._held is not None
             self.states.observe(result.slow, self._held.share.slow)
             # Several people share what they find of the cameras, which counts one prior for all.
             if self.config.stream.max_people == 1 and self.states.learn_spread():
                 self.window = self.window._replace(prior=self.states.solver_prior())
-        self._pixels = [*self._pixels[-1:], (stamp_ns, np.array(result.frames.uv[0]), result.frames.keypoints[0])]
+        self._pixels.add(stamp_ns, result.frames.uv[0], result.frames.keypoints[0])
         told = [self._recent[-1][0]]
         if late is not None:
             lagged, its_views = self._recent[late]
@@ -292,12 +292,7 @@ class PersonTracker:
 
     def predicted_pixels(self, stamp_ns: int) -> np.ndarray:
         """(C, K, 2) px where the keypoints should be, by constant velocity in the image."""
-        newest_ns, uv, _ = self._pixels[-1]
-        if len(self._pixels) < 2:
-            return uv
-        before_ns, before, _ = self._pixels[-2]
-        ahead = min((stamp_ns - newest_ns) / max(newest_ns - before_ns, 1), 5.0)
-        return uv + ahead * (uv - before)
+        return self._pixels.at(stamp_ns)
 
     def compile(self) -> None:
         """Run every compiled function once on the real shapes."""
@@ -360,11 +355,6 @@ class PersonTracker:
             return self.solver.approach(self.window, frame, self._held)
         window, _, held = self.solver.advance_held(self.window, frame, self._held)
         return window, held
-
-    def _slow_step_ns(self, stamp_ns: int) -> float:
-        """How long the slow states may be held at this time."""
-        sure_s = 1e-9 * (stamp_ns - self._slow_from_ns) - SLOW_SURE_S
-        return 1e9 * min(max(SLOW_STEP_S, SLOW_STEP_SHARE * sure_s), SLOW_STEP_MOST_S)
 
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
         self.window, result, self._held = self.solver.advance(self.window, frame, iterations, widen)
