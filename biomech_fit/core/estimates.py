@@ -18,6 +18,8 @@ class CameraFit(IntEnum):
     """It does not fit to the others, and its keypoints are not used."""
     MOVED = 2
     """It was moved, or loaded wrongly; where it stands has been estimated anew."""
+    PUSHED = 3
+    """It was pushed a little, or its clock was set; both have been estimated anew."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,6 +78,9 @@ class CameraReport:
         if fit == CameraFit.MOVED:
             how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration"
             return f"The camera was moved; where it stands now has been estimated, {how}. Calibrate it again when you can."
+        if fit == CameraFit.PUSHED:
+            how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration"
+            return f"The camera was pushed, or its clock was set; both have been estimated anew, {how}. Calibrate it again when you can."
         if turned_deg > self._far_deg or moved_m > self._far_m:
             how = f"turned by {turned_deg:.1f} deg, moved by {1e3 * moved_m:.0f} mm"
             return f"The camera is far from its loaded calibration: {how}. This is corrected, but have a look at it."

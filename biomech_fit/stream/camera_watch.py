@@ -4,6 +4,9 @@ Before a frame is taken, every camera's detections are compared with the predict
 it, while the other cameras agree with it, is left out of that frame: whatever the reason is, a stranger or a moved tripod, it would bend the body, and
 the other cameras' corrections with it. When that lasts, the camera has been moved: its pose is estimated from the last second of the fitted body's
 keypoints (`core.resection`), and where they lie on their pixels again it is taken in. Where they do not, it stays out.
+
+A camera that was pushed too little for that, or whose clock was set, is told by how its keypoints lean (`stream.lean`) or lag (`stream.lag`). It stays in,
+and begins anew from where it was thought to stand.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from biomech_fit.core.estimates import CameraFit
 from biomech_fit.core.resection import resect
 from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.stream.association import Views
+from biomech_fit.stream.lag import lagging
+from biomech_fit.stream.last_frames import LastFrames
+from biomech_fit.stream.lean import pushed
 
 MISFIT, STILL_MISFIT = 3.5, 2.5
 """A camera does not fit when the median distance of its keypoints from the predicted body is more than this many standard deviations (noise makes 1.2)
@@ -58,6 +64,10 @@ class Sighting:
     """(C,) bool: enough keypoints to say something."""
     misfits: np.ndarray
     """(C,) bool: left out of this frame, and far from the body that the others fitted."""
+    lean: np.ndarray
+    """(C, 2) median residuals in standard deviations (`lean.leans`); NaN for cameras that are not judged."""
+    lag: np.ndarray
+    """(C, 7) what it says of the cameras' clocks (`lag.lag_sums`)."""
 
 
 @dataclass(eq=False)
@@ -142,13 +152,16 @@ class CameraWatch:
         self.out = np.zeros(self._count, bool)
         """(C,) cameras that are left out for the time being."""
         self.moved = np.zeros(self._count, bool)
-        """(C,) cameras whose pose was estimated anew."""
+        """(C,) cameras that were estimated anew: they stand elsewhere."""
+        self.pushed = np.zeros(self._count, bool)
+        """(C,) the same for those that were pushed a little, or whose clock was set."""
         self.clear()
 
     def clear(self) -> None:
         """Nobody is here. What is out stays out."""
         self._doubts: dict[int, _Doubt] = {}
         self._sightings: deque[tuple[int, Sighting]] = deque()
+        self._leans, self._lags = LastFrames(), LastFrames()
 
     def doubt(self, stamp_ns: int, cameras: np.ndarray) -> None:
         """Cameras (C,) that did not fit where a track began are out at once."""
@@ -159,13 +172,12 @@ class CameraWatch:
     @property
     def fits(self) -> tuple[CameraFit, ...]:
         """What is thought of each camera."""
-        return tuple(
-            CameraFit.LEFT_OUT if out else CameraFit.MOVED if moved else CameraFit.FINE for out, moved in zip(self.out, self.moved, strict=True)
-        )
+        fits = np.select([self.out, self.moved, self.pushed], [CameraFit.LEFT_OUT, CameraFit.MOVED, CameraFit.PUSHED], CameraFit.FINE)
+        return tuple(CameraFit(fit) for fit in fits)
 
     def look(self, stamp_ns: int, sightings: Sequence[Sighting], cameras: Callable[[], Sequence[Camera]]) -> dict[int, Camera]:
-        """Take a frame of all tracked people; returns the new poses of cameras that were found to have been moved. `cameras` gives them as
-        estimated so far."""
+        """Take a frame of all tracked people; returns the poses from which cameras begin anew that were found to have been moved or pushed. `cameras` gives
+        them as estimated so far."""
         if not sightings:
             return {}
         self._sightings.extend((stamp_ns, sighting) for sighting in sightings)
@@ -195,7 +207,30 @@ class CameraWatch:
                 if (stamp_ns - doubt.good_since_ns) * 1e-9 >= BACK_S:
                     self.out[c] = False
                     del self._doubts[int(c)]
+        if self._estimate:
+            self._look_closer(stamp_ns, sightings, [*self._doubts, *found])
+            for c in self._begun(lambda: _by_shift(cameras(), sightings)):
+                found[c], self.pushed[c] = cameras()[c], True
         return found
+
+    def _look_closer(self, stamp_ns: int, sightings: Sequence[Sighting], doubted: list[int]) -> None:
+        """Keep how the keypoints lean and lag. Cameras that do not fit, or were just found, are another matter."""
+        lean = sightings[0].lean.copy() if len(sightings) == 1 else _mean_lean(np.stack([s.lean for s in sightings]))
+        lag = np.sum([s.lag for s in sightings], axis=0)
+        left = self.out.copy()
+        left[doubted] = True
+        lean[left], lag[left] = np.nan, np.nan
+        self._leans.add(stamp_ns, lean)
+        self._lags.add(stamp_ns, lag)
+
+    def _begun(self, by_shift: Callable[[], np.ndarray]) -> set[int]:
+        """Cameras that begin anew with this frame."""
+        seen, lags = self._leans.look(), self._lags.look()
+        begun = {c for c in (seen and pushed(*seen, by_shift), lags and lagging(*lags)) if c is not None}
+        for c in begun:
+            self._leans.forget(c)
+            self._lags.forget(c)
+        return begun
 
     def _resected(self, c: int, since_ns: int, camera: Camera) -> Camera | None:
         """The pose that explains what the camera has seen since it ceased to fit."""
@@ -205,3 +240,21 @@ class CameraWatch:
         points, xy, sigma = (np.concatenate([getattr(s, name)[c] for s in rows]) for name in ("points", "xy", "sigma_px"))
         result = resect(camera, points, xy, sigma)
         return result.camera if result is not None and result.misfit < EXPLAINED else None
+
+
+def _mean_lean(leans: np.ndarray) -> np.ndarray:
+    """(C, 2) over people (P, C, 2), of those whom a camera sees well enough; NaN without any."""
+    known = np.isfinite(leans).all(2, keepdims=True)
+    count = known.sum(0)
+    return np.where(count > 0, np.where(known, leans, 0.0).sum(0) / np.maximum(count, 1), np.nan)
+
+
+def _by_shift(cameras: Sequence[Camera], sightings: Sequence[Sighting]) -> np.ndarray:
+    """(C, 2, 3) 1/m: the leans' derivative by a shift of the bodies."""
+    out, step_m = np.zeros((len(cameras), 2, 3)), 0.01
+    for c, camera in enumerate(cameras):
+        for sighting in sightings:
+            middle = np.nanmean(sighting.points[c], axis=0)
+            there = camera.project(middle + step_m * np.concatenate([np.eye(3), -np.eye(3)]))
+            out[c] -= np.nan_to_num((there[:3] - there[3:]).T / (2 * step_m * np.median(sighting.sigma_px[c]) * len(sightings)))
+    return out

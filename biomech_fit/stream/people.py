@@ -284,14 +284,15 @@ class People:
         return self._watch.fits
 
     def _move_camera(self, c: int, camera: Camera) -> None:
-        """A camera was found to stand elsewhere. What people have told of its old pose is forgotten, what that told of the other cameras is not."""
-        states, pose = self.cameras_estimate()[0], CAMERA_STATES * c + np.arange(6)
+        """A camera begins anew from where it was found to stand. What people have told of its old pose and of its clock is forgotten, what that told of the
+        other cameras is not."""
+        states, own = self.cameras_estimate()[0], CAMERA_STATES * c + np.arange(CAMERA_STATES)
         before = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
         for track in self.tracks:
             track.tracker.move_camera(c, camera, states)
         now = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
-        self._given = [now.plus(given.beyond(before).forgetting(pose)) for given in self._given]
-        self._past = [past.forgetting(pose) for past in self._past]
+        self._given = [now.plus(given.beyond(before).forgetting(own)) for given in self._given]
+        self._past = [past.forgetting(own) for past in self._past]
 
     def _belief(self) -> CameraBelief:
         prior = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())

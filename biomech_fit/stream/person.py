@@ -118,21 +118,21 @@ class PersonTracker:
         self._forget_detector()
 
     def move_camera(self, c: int, camera: Camera, states: np.ndarray) -> None:
-        """Take camera c to stand elsewhere from now on: it begins anew from there with its own prior, and all that was known of its pose is forgotten.
+        """Take camera c to stand elsewhere from now on: it begins anew from there with its own prior, and what was known of its pose and clock is forgotten.
 
-        What its old pose told of all else is kept (it is marginalised out of the window's head); its frames in the window no longer count. The rig as a
+        What these told of all else is kept (it is marginalised out of the window's head); its frames in the window no longer count. The rig as a
         whole stays where the other cameras' `states` (7 C,) have it now, whatever camera c does.
         """
         assert self.layout.n_cameras
-        pose, had, before = self.states.move_camera(c, camera, states)
+        own, had, before = self.states.move_camera(c, camera, states)
         self._join()
         if self.window is None:
             return
         self._held = None
         window, split = self.window, ORDER * self.body.mj_model.nv
-        head = without_states(window.head, split + pose, had, before)
+        head = without_states(window.head, split + own, had, before)
         information, state = np.array(window.observed.information), np.array(window.slow)
-        information[:, c], state[pose] = 0.0, 0.0
+        information[:, c], state[own[:-1]] = 0.0, 0.0
         with jax.default_device(self._device):
             arrays = type(window.cameras)(*(np.array(a) for a in camera_arrays(self.cameras)))
         observed = window.observed._replace(information=information)
@@ -293,6 +293,10 @@ class PersonTracker:
     def predicted_pixels(self, stamp_ns: int) -> np.ndarray:
         """(C, K, 2) px where the keypoints should be, by constant velocity in the image."""
         return self._pixels.at(stamp_ns)
+
+    def pixel_speeds(self) -> np.ndarray:
+        """(C, K, 2) px/s of the newest frame's keypoints, 0 where not known."""
+        return self._pixels.speed()
 
     def compile(self) -> None:
         """Run every compiled function once on the real shapes."""

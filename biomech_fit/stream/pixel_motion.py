@@ -8,6 +8,8 @@ from biomech_fit.core.camera import Camera
 
 MOST_STEPS = 5.0
 """Motion is continued for so many frames at most."""
+SLOWEST_S = 0.1
+"""Frames further apart than this tell no speed."""
 
 
 class PixelMotion:
@@ -33,3 +35,9 @@ class PixelMotion:
         before_ns, before, _ = self._frames[-2]
         ahead = min((stamp_ns - newest_ns) / max(newest_ns - before_ns, 1), MOST_STEPS)
         return uv + ahead * (uv - before)
+
+    def speed(self) -> np.ndarray:
+        """(C, K, 2) px/s of the newest frame; 0 where the one before is too old, or there is none."""
+        (before_ns, before, _), (newest_ns, uv, _) = self._frames[0], self._frames[-1]
+        step_s = (newest_ns - before_ns) * 1e-9
+        return (uv - before) / step_s if 0 < step_s < SLOWEST_S else np.zeros_like(uv)

@@ -212,19 +212,22 @@ class SlowStates:
         return True
 
     def move_camera(self, c: int, camera: Camera, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Camera c stands elsewhere from now on: nothing is known of its pose but its own prior. The rig as a whole stays where the other cameras' `states`
-        (7 C,) have it now. Returns the indices (6,) of the pose's states, and the information (6,) and mean (6,) of the prior that they had.
+        """Camera c stands elsewhere from now on: nothing is known of its pose and clock but their own prior. The rig as a whole stays where the other
+        cameras' `states` (7 C,) have it now. Returns the indices (7,) of its states, and the information (7,) and mean (7,) of the prior that they had.
         """
-        local = CAMERA_STATES * c + np.arange(6)
-        had, own = (self._own_camera_information(spread)[:6] for spread in (1.0 if self._moved[c] else self.spread, 1.0))
-        pose, before = self.layout.cameras.start + local, self.prior.mean
+        local = CAMERA_STATES * c + np.arange(CAMERA_STATES)
+        had, own = (self._own_camera_information(spread) for spread in (1.0 if self._moved[c] else self.spread, 1.0))
+        own_states, before = self.layout.cameras.start + local, self.prior.mean
+        if self.config.refine.clock:
+            # Its prior is heavy-tailed (`WindowCosts.slow_precision`).
+            had[-1] /= 1 + had[-1] * (self.estimate.mean - before)[own_states[-1]] ** 2
         self.cameras[c] = camera
         self._moved[c] = True
         self._gauge_at = states.copy()
         self._gauge_at[local] = 0.0
         self._renew_camera_prior()
         mean, covariance = self.estimate.mean.copy(), self.estimate.covariance.copy()
-        mean[pose], covariance[pose], covariance[:, pose] = 0.0, 0.0, 0.0
-        covariance[pose, pose] = 1 / own
+        mean[own_states[:-1]], covariance[own_states], covariance[:, own_states] = 0.0, 0.0, 0.0
+        covariance[own_states, own_states] = 1 / own
         self.estimate = SlowEstimate(mean, covariance)
-        return pose, had, before[pose]
+        return own_states, had, before[own_states]

@@ -13,6 +13,8 @@ from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
 from biomech_fit.stream.association import Found, Views
 from biomech_fit.stream.camera_watch import MISFIT, STILL_MISFIT, Sighting, judge, misfits_at_start, without
+from biomech_fit.stream.lag import lag_sums
+from biomech_fit.stream.lean import leans
 from biomech_fit.stream.person import PersonTracker, SlowEstimate
 from biomech_fit.stream.swaps import START_PX, SideSwaps, ahead_px
 
@@ -123,7 +125,7 @@ class Track:
         be this person.
         """
         self.sighting = None
-        predicted = self.tracker.predicted_pixels(stamp_ns)
+        predicted, speed_px_s = self.tracker.predicted_pixels(stamp_ns), self.tracker.pixel_speeds()
         ahead = ahead_px(predicted, (stamp_ns - self._looked_ns) * 1e-9)
         sigma_px = np.hypot(self.tracker.noise.sigma_px(views.confidence), ahead[:, None])
         undone = self._sides.undo(stamp_ns, views, predicted, sigma_px)
@@ -146,7 +148,7 @@ class Track:
             return []
         self._status_now = Status.OK
         error_px = arrays.frames.error_px[0]
-        self.sighting = self._sighting(arrays, whole, delay_s, left_out)
+        self.sighting = self._sighting(arrays, whole, delay_s, left_out, speed_px_s)
         self.recent.append(FittedFrame(views.xy, views.confidence, error_px, causal.keypoints[self.tracker.mapped]))
         self._look_at(causal)
         bad = enough and np.median(error_px[views.confidence > 0]) > self.config.track.lost_rms_px
@@ -176,12 +178,14 @@ class Track:
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------
 
-    def _sighting(self, arrays: Result, views: Views, delay_s: np.ndarray, left_out: np.ndarray) -> Sighting:
+    def _sighting(self, arrays: Result, views: Views, delay_s: np.ndarray, left_out: np.ndarray, speed_px_s: np.ndarray) -> Sighting:
         sigma_px = self.tracker.noise.sigma_px(views.confidence)
         judged, misfits = judge(views, arrays.frames.uv[0], sigma_px, STILL_MISFIT, left_out)
         points, velocity = arrays.frames.keypoints[0], arrays.frames.keypoint_velocity[0]
         later = (delay_s + self.tracker.clocks())[:, None, None]
-        return Sighting(points + later * velocity, views.xy, sigma_px, judged, misfits & left_out)
+        error_px, seen = views.xy - arrays.frames.uv[0], views.confidence > 0
+        lean, lag = leans(error_px, sigma_px, seen, judged), lag_sums(error_px, speed_px_s, sigma_px, seen)
+        return Sighting(points + later * velocity, views.xy, sigma_px, judged, misfits & left_out, lean, lag)
 
     def _straightened(self, stamp_ns: int, found: Found, out: np.ndarray) -> tuple[Views, np.ndarray]:
         """The views of somebody found with left and right as most cameras have them and without cameras that do not fit, and the points (K, 3) from them."""

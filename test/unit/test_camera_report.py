@@ -103,7 +103,12 @@ def test_a_moved_camera_is_said_to_be_found_or_left_out(report: CameraReport) ->
     cameras = [*CAMERAS]
     cameras[1] = moved(CAMERAS[1], 2.0, 0.1)
     fine = [CameraFit.FINE] * len(CAMERAS)
-    for fit, words in ((CameraFit.MOVED, "where it stands now has been estimated, turned by 2.0 deg and moved by 100 mm"), (CameraFit.LEFT_OUT, "is left out")):
+    sentences = {
+        CameraFit.MOVED: "where it stands now has been estimated, turned by 2.0 deg and moved by 100 mm",
+        CameraFit.LEFT_OUT: "is left out",
+        CameraFit.PUSHED: "was pushed, or its clock was set; both have been estimated anew, turned by 2.0 deg",
+    }
+    for fit, words in sentences.items():
         said = estimate(cameras, fits=(fine[0], fit, *fine[2:]))
         got = rows(report, said=said)
         assert [row[0] for row in got] == [0, 1, 0, 0] and words in got[1][2]

@@ -13,6 +13,8 @@ from biomech_fit.core.estimates import CameraFit
 from biomech_fit.sim.cameras import perturbed
 from biomech_fit.stream.association import Views
 from biomech_fit.stream.camera_watch import BACK_S, CONFIRM_S, MISFIT, OUT_S, CameraWatch, Sighting, judge, misfits_at_start, without
+from biomech_fit.stream.lag import HALF_S, LAG_S, lag_sums
+from biomech_fit.stream.lean import PARTS_S, leans
 from biomech_fit.stream.shared_cameras import CameraBelief
 
 CAMERAS = ring(4)
@@ -28,11 +30,16 @@ def views_of(cameras: list[Camera], body: np.ndarray, rng: np.random.Generator) 
     return Views(xy, np.full((len(cameras), K), 0.9), np.zeros(len(cameras), int))
 
 
-def sighting(true: list[Camera], thought: list[Camera], rng: np.random.Generator) -> Sighting:
-    body = points(rng)
+def sighting(true: list[Camera], thought: list[Camera], rng: np.random.Generator, lag_s: np.ndarray) -> Sighting:
+    body, speed = points(rng), 1.2 * rng.standard_normal((K, 3))
     views, sigma = views_of(true, body, rng), np.full((len(true), K), SIGMA)
-    judged, misfits = judge(views, np.stack([c.project(body) for c in thought]), sigma, MISFIT)
-    return Sighting(np.broadcast_to(body, (len(true), K, 3)), views.xy, sigma, judged, misfits)
+    predicted = np.stack([c.project(body) for c in thought])
+    speed_px_s = np.stack([(c.project(body + 0.01 * speed) - c.project(body)) / 0.01 for c in thought])
+    views = replace(views, xy=views.xy + lag_s[:, None, None] * speed_px_s)
+    judged, misfits = judge(views, predicted, sigma, MISFIT)
+    seen, error_px = views.confidence > 0, views.xy - predicted
+    lean, lag = leans(error_px, sigma, seen, judged), lag_sums(error_px, speed_px_s, sigma, seen)
+    return Sighting(np.broadcast_to(body, (len(true), K, 3)), views.xy, sigma, judged, misfits, lean, lag)
 
 
 class Rig:
@@ -40,14 +47,14 @@ class Rig:
 
     def __init__(self, estimate: bool = True):
         self.watch, self.rng = CameraWatch(len(CAMERAS), estimate), np.random.default_rng(0)
-        self.true, self.thought, self.now_s = list(CAMERAS), list(CAMERAS), 1.0
+        self.true, self.thought, self.now_s, self.lag_s = list(CAMERAS), list(CAMERAS), 1.0, np.zeros(len(CAMERAS))
 
     def run(self, seconds: float) -> list[int]:
         """Cameras that were found anew."""
         found = []
         for _ in range(round(seconds / STEP_S)):
             self.now_s += STEP_S
-            for c, camera in self.watch.look(round(self.now_s * 1e9), [sighting(self.true, self.thought, self.rng)], lambda: self.thought).items():
+            for c, camera in self.watch.look(round(self.now_s * 1e9), [sighting(self.true, self.thought, self.rng, self.lag_s)], lambda: self.thought).items():
                 self.thought[c] = camera
                 found.append(c)
         return found
@@ -99,6 +106,62 @@ def test_a_moment_is_no_move(rig: Rig) -> None:
     assert rig.run(0.5 * OUT_S) == []
     rig.true[0] = CAMERAS[0]
     assert rig.run(1.0) == [] and not rig.watch.out.any()
+
+
+def pushed(camera: Camera, by: float = 1.0) -> Camera:
+    """Turned by 0.4 degrees and moved by 15 mm (times `by`): some 10 px, too little for a misfit."""
+    return perturbed([camera], np.random.default_rng(8), by * np.radians(0.4), by * 0.015)[0]
+
+
+def test_a_pushed_camera_begins_anew_and_stays_in(rig: Rig) -> None:
+    assert rig.run(2.0) == []
+    rig.true[1] = pushed(CAMERAS[1])
+    assert rig.run(0.6 * PARTS_S[0]) == [] and rig.run(0.4) == [1]
+    assert rig.watch.fits[1] == CameraFit.PUSHED and not rig.watch.out.any()
+    # From where it was thought to stand, and once: it leans on, since nothing is fitted here, but no more than before.
+    assert rig.thought[1] is CAMERAS[1] and rig.run(3.0) == []
+    rig.watch.forget()
+    assert rig.watch.fits[1] == CameraFit.FINE
+
+
+@pytest.mark.parametrize("estimate", [True, False])
+def test_what_is_no_push(estimate: bool) -> None:
+    """A moment; a drift; all cameras at once; and nothing is said where nothing may be estimated."""
+    rig = Rig(estimate)
+    rig.run(1.5)
+    if not estimate:
+        rig.true[1] = pushed(CAMERAS[1])
+        assert rig.run(2.0) == [] and set(rig.watch.fits) == {CameraFit.FINE}
+        return
+    rig.true[1] = pushed(CAMERAS[1])
+    rig.run(0.2)
+    rig.true[1] = CAMERAS[1]
+    assert rig.run(2.0) == []
+    for by in np.linspace(0, 1, 40):
+        rig.true[1] = pushed(CAMERAS[1], by)
+        assert rig.run(0.1) == []
+    rig = Rig()
+    rig.run(1.5)
+    rig.true = [replace(c, translation=c.translation + np.array([0.03, 0.0, 0.0])) for c in CAMERAS]
+    assert rig.run(2.0) == [] and set(rig.watch.fits) == {CameraFit.FINE}
+
+
+def test_a_camera_whose_clock_is_set_begins_anew(rig: Rig) -> None:
+    assert rig.run(2.0) == []
+    rig.lag_s[3] = 0.6 * LAG_S
+    assert rig.run(2.0) == []
+    rig.lag_s[3] = 2 * LAG_S
+    assert rig.run(HALF_S) == [] and rig.run(HALF_S + 0.1) == [3] and rig.watch.fits[3] == CameraFit.PUSHED
+
+
+def test_the_lean_is_a_median_of_what_is_seen() -> None:
+    error, sigma = np.zeros((2, 7, 2)), np.full((2, 7), 2.0)
+    error[:, :, 0], error[0, 6] = [[-2, 0, 2, 4, 6, 8, 1e3]], np.nan
+    seen = np.ones((2, 7), bool)
+    seen[0, 6] = False
+    got = leans(error, sigma, seen, np.array([True, False]))
+    np.testing.assert_array_equal(got[0], [1.0, 0.0])  # of six, the lower of two middle ones
+    assert np.isnan(got[1]).all()
 
 
 def test_judgement() -> None:
