@@ -75,12 +75,11 @@ class CameraReport:
         fit = estimate.fits[c] if estimate.fits else CameraFit.FINE
         if fit == CameraFit.LEFT_OUT:
             return "The camera does not fit to the others and is left out. Was it moved?"
+        how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration. Calibrate it again when you can."
         if fit == CameraFit.MOVED:
-            how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration"
-            return f"The camera was moved; where it stands now has been estimated, {how}. Calibrate it again when you can."
+            return f"The camera was moved; where it stands now has been estimated, {how}"
         if fit == CameraFit.PUSHED:
-            how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration"
-            return f"The camera was pushed, or its clock was set; both have been estimated anew, {how}. Calibrate it again when you can."
+            return f"The camera was pushed, or its clock was set; both have been estimated anew, {how}"
         if turned_deg > self._far_deg or moved_m > self._far_m:
             how = f"turned by {turned_deg:.1f} deg, moved by {1e3 * moved_m:.0f} mm"
             return f"The camera is far from its loaded calibration: {how}. This is corrected, but have a look at it."

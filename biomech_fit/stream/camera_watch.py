@@ -24,7 +24,8 @@ from biomech_fit.core.triangulation import triangulate_robust
 from biomech_fit.stream.association import Views
 from biomech_fit.stream.lag import lagging
 from biomech_fit.stream.last_frames import LastFrames
-from biomech_fit.stream.lean import pushed
+from biomech_fit.stream.lean import mean_lean, pushed
+from biomech_fit.stream.medians import median_seen
 
 MISFIT, STILL_MISFIT = 3.5, 2.5
 """A camera does not fit when the median distance of its keypoints from the predicted body is more than this many standard deviations (noise makes 1.2)
@@ -91,7 +92,7 @@ def judge(
     judged, misfits = seen.sum(1) >= LEAST_SEEN, np.zeros(len(seen), bool)
     if suspects is not None and not suspects.any():
         return judged, misfits
-    pixels, whitened = _median(distance, seen), _median(distance / sigma_px, seen)
+    pixels, whitened = median_seen(distance, seen), median_seen(distance / sigma_px, seen)
     for c in np.flatnonzero(judged & (whitened > limit) & (pixels > LEAST_PX)):
         others = np.delete(whitened, c)[np.delete(judged, c)]
         # Of two cameras nobody knows which one is wrong.
@@ -122,13 +123,7 @@ def _whitened(cameras: Sequence[Camera], placed: Views, sigma_px: np.ndarray, co
     points, _ = triangulate_robust(cameras, placed.xy, placed.confidence)
     distance = np.linalg.norm(compared.xy - np.stack([camera.project(points) for camera in cameras]), axis=-1)
     seen = (compared.confidence > 0) & np.isfinite(distance)
-    return np.where(seen.sum(1) >= LEAST_SEEN, _median(distance / sigma_px, seen), np.inf)
-
-
-def _median(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(C,) of what is seen (the lower of two middle ones); infinite where nothing is."""
-    ordered = np.sort(np.where(seen, values, np.inf), axis=1)
-    return ordered[np.arange(len(values)), np.maximum(seen.sum(1) - 1, 0) // 2]
+    return np.where(seen.sum(1) >= LEAST_SEEN, median_seen(distance / sigma_px, seen), np.inf)
 
 
 def without(views: Views, cameras: np.ndarray) -> Views:
@@ -161,7 +156,8 @@ class CameraWatch:
         """Nobody is here. What is out stays out."""
         self._doubts: dict[int, _Doubt] = {}
         self._sightings: deque[tuple[int, Sighting]] = deque()
-        self._leans, self._lags = LastFrames(), LastFrames()
+        self._last = LastFrames()
+        """Leans (C, 2) and lags (C, 7) of all people together."""
 
     def doubt(self, stamp_ns: int, cameras: np.ndarray) -> None:
         """Cameras (C,) that did not fit where a track began are out at once."""
@@ -215,21 +211,19 @@ class CameraWatch:
 
     def _look_closer(self, stamp_ns: int, sightings: Sequence[Sighting], doubted: list[int]) -> None:
         """Keep how the keypoints lean and lag. Cameras that do not fit, or were just found, are another matter."""
-        lean = sightings[0].lean.copy() if len(sightings) == 1 else _mean_lean(np.stack([s.lean for s in sightings]))
-        lag = np.sum([s.lag for s in sightings], axis=0)
-        left = self.out.copy()
-        left[doubted] = True
-        lean[left], lag[left] = np.nan, np.nan
-        self._leans.add(stamp_ns, lean)
-        self._lags.add(stamp_ns, lag)
+        both = np.concatenate([mean_lean(np.stack([s.lean for s in sightings])), np.sum([s.lag for s in sightings], axis=0)], 1)
+        both[self.out], both[doubted] = np.nan, np.nan
+        self._last.add(stamp_ns, both)
 
     def _begun(self, by_shift: Callable[[], np.ndarray]) -> set[int]:
         """Cameras that begin anew with this frame."""
-        seen, lags = self._leans.look(), self._lags.look()
-        begun = {c for c in (seen and pushed(*seen, by_shift), lags and lagging(*lags)) if c is not None}
+        seen = self._last.look()
+        if seen is None:
+            return set()
+        age_s, both = seen
+        begun = {c for c in (pushed(age_s, both[..., :2], by_shift), lagging(age_s, both[..., 2:])) if c is not None}
         for c in begun:
-            self._leans.forget(c)
-            self._lags.forget(c)
+            self._last.forget(c)
         return begun
 
     def _resected(self, c: int, since_ns: int, camera: Camera) -> Camera | None:
@@ -240,13 +234,6 @@ class CameraWatch:
         points, xy, sigma = (np.concatenate([getattr(s, name)[c] for s in rows]) for name in ("points", "xy", "sigma_px"))
         result = resect(camera, points, xy, sigma)
         return result.camera if result is not None and result.misfit < EXPLAINED else None
-
-
-def _mean_lean(leans: np.ndarray) -> np.ndarray:
-    """(C, 2) over people (P, C, 2), of those whom a camera sees well enough; NaN without any."""
-    known = np.isfinite(leans).all(2, keepdims=True)
-    count = known.sum(0)
-    return np.where(count > 0, np.where(known, leans, 0.0).sum(0) / np.maximum(count, 1), np.nan)
 
 
 def _by_shift(cameras: Sequence[Camera], sightings: Sequence[Sighting]) -> np.ndarray:

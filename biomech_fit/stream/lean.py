@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from biomech_fit.stream.medians import median_seen
+
 SUSPECT = 0.3
 """Below a change of every camera's lean by so many standard deviations nothing is looked at."""
 LEAN, EXPLAINED = 0.7, 5.0
@@ -31,16 +33,15 @@ LEAST_BEFORE = 3
 
 def leans(error_px: np.ndarray, sigma_px: np.ndarray, seen: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """(C, 2) each camera's median residual in standard deviations, of errors (C, K, 2) where `seen` (C, K); NaN for cameras that are not `judged` (C,)."""
-    whitened = np.where(seen[..., None], error_px / sigma_px[..., None], np.inf)
-    middle = np.maximum(seen.sum(1) - 1, 0) // 2
-    return np.where(judged[:, None], np.sort(whitened, axis=1)[np.arange(len(seen)), middle], np.nan)
+    medians = [median_seen(error_px[..., i] / sigma_px, seen) for i in range(2)]
+    return np.where(judged[:, None], np.stack(medians, 1), np.nan)
 
 
 def pushed(age_s: np.ndarray, leans: np.ndarray, by_shift: Callable[[], np.ndarray]) -> int | None:
     """The camera that was pushed, if one was; leans (T, C, 2) of frames that are so old (T,). `by_shift` gives the leans' derivative (C, 2, 3) by a shift of
     the body (1/m)."""
-    before = _mean(leans[age_s >= PARTS_S[0]], LEAST_BEFORE)
-    changes = np.stack([_mean(leans[(age_s < old) & (age_s >= new)], 1) - before for old, new in pairwise(PARTS_S)])
+    before = mean_lean(leans[age_s >= PARTS_S[0]], LEAST_BEFORE)
+    changes = np.stack([mean_lean(leans[(age_s < old) & (age_s >= new)]) - before for old, new in pairwise(PARTS_S)])
     known = np.flatnonzero(np.isfinite(changes).all((0, 2)))
     if len(known) <= LEAST_OTHERS or np.linalg.norm(changes[:, known], axis=2).min(0).max() < SUSPECT:
         return None
@@ -57,8 +58,8 @@ def pushed(age_s: np.ndarray, leans: np.ndarray, by_shift: Callable[[], np.ndarr
     return int(known[best]) if along > LEAN and np.min(np.delete(rest, best)) > EXPLAINED * rest[best] else None
 
 
-def _mean(leans: np.ndarray, least: int) -> np.ndarray:
-    """(C, 2) over frames (T, C, 2); NaN where a camera has fewer than `least`."""
+def mean_lean(leans: np.ndarray, least: int = 1) -> np.ndarray:
+    """(C, 2) over frames or people (T, C, 2); NaN where a camera has fewer than `least`."""
     known = np.isfinite(leans).all(2)
     count = known.sum(0)
     mean = np.where(known[..., None], leans, 0.0).sum(0) / np.maximum(count, 1)[:, None]
