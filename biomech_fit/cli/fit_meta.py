@@ -13,8 +13,11 @@ import numpy as np
 
 from biomech_fit.cli.folders import make_folder
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.keypoint_noise import KeypointNoise
 
 MIN_PEOPLE = 2
+EVIDENCE = 2
+"""Counts the changes of what a person's evidence contains."""
 
 
 def run_meta(args: argparse.Namespace) -> int:
@@ -53,11 +56,12 @@ def fit_subject(options: dict[str, Any], recordings: list[str], out: str, done: 
         value = getattr(args, name)
         setattr(args, name, Path(value) if value is not None else None)
     from biomech_fit.cli.fit import fit_and_write
+    from biomech_fit.offline.base_noise import learn_noise
 
     make_folder(Path(out))
     name = Path(out).name
     person, body = fit_and_write(args, [Path(p) for p in recordings], Path(out), lambda text: print(f"{name}: {text}", file=sys.stderr, flush=True))
-    body_evidence, prior = person.evidence, person.prior
+    body_evidence, prior, (noise, _) = person.evidence, person.prior, learn_noise(person.noise)
     with replacing(Path(done)) as path, path.open("wb") as file:
         np.savez(
             file,
@@ -69,6 +73,10 @@ def fit_subject(options: dict[str, Any], recordings: list[str], out: str, done: 
             keypoint_set=np.array(person.keypoint_set),
             scale_names=np.array(body.scale_names),
             keypoint_names=np.array(person.keypoint_names),
+            noise_px=np.array([noise.sigma_px.get(name, np.nan) for name in person.keypoint_names]),
+            noise_confidence=np.array(noise.confidence),
+            noise_factor=np.array(noise.factor),
+            noise_correlation_time_s=np.array(noise.correlation_time_s),
         )
 
 
@@ -76,6 +84,7 @@ def _write_base(out: Path, jobs: list[Any], failed: dict[str, str]) -> None:
     from biomech_fit.formats.atomic import write_text
     from biomech_fit.formats.subject import KeypointOffset, Scale, Subject, write_subject
     from biomech_fit.offline.base_model import Evidence, Spread, learn_base
+    from biomech_fit.offline.base_noise import learn_noise
 
     read = []
     for job in jobs:
@@ -88,6 +97,7 @@ def _write_base(out: Path, jobs: list[Any], failed: dict[str, str]) -> None:
     scales = len(first["scale_names"])
     model = Spread(first["prior_mean"], first["prior_covariance"])
     base, common = learn_base([Evidence(one["information"], one["vector"]) for one in read], model, scales)
+    noise, noise_spread = learn_noise([_noise(one) for one in read])
     std = np.sqrt(np.diag(base.covariance))
     offsets, offset_std = base.mean[scales:].reshape(-1, 3), std[scales:].reshape(-1, 3)
     subject = Subject(
@@ -102,6 +112,7 @@ def _write_base(out: Path, jobs: list[Any], failed: dict[str, str]) -> None:
         {},
         base.covariance / np.outer(std, std),
         len(read),
+        noise,
     )
     write_subject(out / "base_model.yaml", subject)
     known = np.sqrt(np.diag(common.covariance))[scales:].reshape(-1, 3)
@@ -110,8 +121,16 @@ def _write_base(out: Path, jobs: list[Any], failed: dict[str, str]) -> None:
         "failed": failed,
         "keypoint_offsets_m": {str(n): {"mean": offsets[k].tolist(), "std": known[k].tolist()} for k, n in enumerate(first["keypoint_names"])},
         "scales": {str(n): {"mean": float(base.mean[i]), "std_between_people": float(std[i])} for i, n in enumerate(first["scale_names"])},
+        "detector_noise_px": {name: {"sigma": sigma, "log_std_between_people": noise_spread[name]} for name, sigma in noise.sigma_px.items()},
     }
     write_text(out / "meta.json", json.dumps(figures, indent=2) + "\n")
+
+
+def _noise(read: dict[str, np.ndarray]) -> KeypointNoise:
+    """Of one person's evidence."""
+    sigma = {str(name): float(px) for name, px in zip(read["keypoint_names"], read["noise_px"], strict=True) if np.isfinite(px)}
+    law = (tuple(read[f"noise_{name}"].tolist()) for name in ("confidence", "factor"))
+    return KeypointNoise(sigma, *law, float(read["noise_correlation_time_s"]))
 
 
 def _recordings(path: Path) -> list[Path]:
@@ -144,7 +163,7 @@ def _fingerprint(recordings: list[Path], options: dict[str, Any]) -> str:
     """Changes with the recordings' files, the options and the package's version, so that what was found from others is not taken for this."""
     from biomech_fit.config.version import version
 
-    seen = hashlib.sha256(json.dumps([version(), options, [str(path.resolve()) for path in recordings]], sort_keys=True).encode())
+    seen = hashlib.sha256(json.dumps([version(), EVIDENCE, options, [str(path.resolve()) for path in recordings]], sort_keys=True).encode())
     named = [Path(options[name]) for name in ("subject", "calibration", "config", "model") if options.get(name)]
     for path in [*recordings, *named]:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]

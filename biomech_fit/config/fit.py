@@ -131,8 +131,8 @@ class RefineConfig:
     camera_translation_std_m: float = setting(0.015, "Prior standard deviation, per axis, of a camera's position error.", unit="m", low=0.0001, high=1.0)
     intrinsics: str = setting(
         "none",
-        "Estimate the cameras' lenses, too, offline only (`biomech-fit fit`) and only where cameras are corrected: focal = one factor on the focal lengths; "
-        "focal_distortion = the first two radial terms as well.",
+        "Estimate the cameras' lenses, too, where cameras are corrected: focal = one factor on the focal lengths; focal_distortion = the first two radial "
+        "terms as well. `biomech-fit fit` keeps that only where it predicts better; live there is no such test.",
         choices=("none", "focal", "focal_distortion"),
     )
     focal_std: float = setting(0.01, "Prior standard deviation of the focal lengths' relative error.", low=1e-5, high=0.5)

@@ -51,6 +51,11 @@ class SlowLayout:
         return slice(self.cameras.stop, self.cameras.stop + self.n_lens * self.n_cameras)
 
     @property
+    def rig(self) -> slice:
+        """Cameras and lenses: all that people who are seen by the same cameras share."""
+        return slice(self.cameras.start, self.lenses.stop)
+
+    @property
     def floor(self) -> slice:
         return slice(self.lenses.stop, self.lenses.stop + FLOOR_STATES * self.has_floor)
 

@@ -1,4 +1,4 @@
-"""subject.yaml: a person's body (scales) and how a detector sees it (keypoint offsets), with their joint covariance."""
+"""subject.yaml: a person's body (scales) and how a detector sees it (keypoint offsets), with their joint covariance; a base model's detector noise, too."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import yaml
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import SubjectEstimate
+from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.formats.atomic import write_text
 from biomech_fit.formats.mjcf import body_scale, scaled_mj_model, scaled_mjcf
+from biomech_fit.formats.noise_entry import noise_content, read_noise
 from biomech_fit.formats.resources import read_yaml
 
 __all__ = ["KeypointOffset", "Scale", "Subject", "read_subject", "scaled_mj_model", "scaled_mjcf", "subject_from_estimate", "write_subject"]
@@ -60,6 +62,8 @@ class Subject:
     A few seconds tell size and offset mostly together: which of the two it is stays open, their sum is sure. Only the correlations know that."""
     people: int = 1
     """1 = a person; more = a base model of so many people, which says what to expect of the next one."""
+    noise: KeypointNoise | None = None
+    """A base model's: how far off the detector's keypoints are."""
 
     def scale_vector(self, body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
         """Values and standard deviations (S,) in the body's order, additive to 1.
@@ -109,6 +113,10 @@ class Subject:
             here = np.flatnonzero(place >= 0)
             correlation[np.ix_(place[here], place[here])] = self.correlation[np.ix_(here, here)]
         return std[:, None] * correlation * std
+
+    def keypoint_noise(self, keypoint_set: str) -> KeypointNoise | None:
+        """How far off the keypoints of a detector of this set are, as a base model says; None where none does."""
+        return self.noise if self.people > 1 and keypoint_set == self.keypoint_set else None
 
     def notice(self, keypoint_set: str) -> str | None:
         """A sentence where only a part of the subject is of use with a keypoint set."""
@@ -164,6 +172,7 @@ def write_subject(path: str | Path, subject: Subject) -> None:
             name: {"offset_m": [round(x, 6) for x in entry.offset], "std_m": [_digits(x) for x in entry.std]}
             for name, entry in subject.keypoint_offsets.items()
         },
+        **({"detector_noise": noise_content(subject.noise)} if subject.noise else {}),
     }
     head = "# A person's body for biomech_fit. factor 1 = the model's own size; offsets are in the keypoint's body frame.\n"
     text = head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=150, allow_unicode=True)
@@ -206,7 +215,9 @@ def read_subject(path: str | Path) -> Subject:
         offsets[name] = KeypointOffset(triples[0], triples[1])
     lengths = {name: float(length) for name, length in _entries(content, "segment_lengths_m", where).items() if _is_number(length)}
     correlation = _read_correlation(content.get(_COVARIANCE), len(scales) + 3 * len(offsets), where)
-    return Subject(str(content.get("name") or ""), content["model"], scales, str(content.get("keypoint_set") or ""), offsets, lengths, correlation, people)
+    noise = read_noise(content.get("detector_noise"), where)
+    name, keypoint_set = (str(content.get(key) or "") for key in ("name", "keypoint_set"))
+    return Subject(name, content["model"], scales, keypoint_set, offsets, lengths, correlation, people, noise)
 
 
 def _read_correlation(text: Any, size: int, where: str) -> np.ndarray | None:

@@ -14,6 +14,7 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.gauge import Placement
+from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.readout import Seen, pose_estimates
 from biomech_fit.core.result import Readout
@@ -29,8 +30,9 @@ from biomech_fit.offline.two_stage import InverseKinematics, TwoStage, two_stage
 from biomech_fit.stream.camera_estimate import camera_uncertainty
 from biomech_fit.stream.fitted_body import FittedBody, KnownBody
 from biomech_fit.stream.noise import learned_noise
+from biomech_fit.stream.noise_model import noise_before
 from biomech_fit.stream.pipeline import FitPipeline
-from biomech_fit.stream.slow_states import SlowEstimate
+from biomech_fit.stream.slow_states import BodyPrior, SlowEstimate
 
 SPREAD_ROUNDS = 3
 """How often the spread of the calibration's errors and the detector's noise are read from a solution, and the solution renewed."""
@@ -84,6 +86,8 @@ class PersonFit:
     keypoint_set: str
     keypoint_names: tuple[str, ...]
     """Of the offsets."""
+    noise: list[KeypointNoise]
+    """What the residuals say of the detector, rig by rig."""
 
 
 def fit_person(
@@ -107,7 +111,8 @@ def fit_person(
     held_out, predicted = judge_cameras(solve, config, say) if config.refine.cameras else (None, None)
     if held_out is not None:
         solve.free_cameras(held_out.accepted, held_out.lenses_accepted)
-    _converge(solve, _trajectory(solve, config, say), config, say)
+    known_noise = subject.keypoint_noise(keypoint_set.name) if subject else None
+    _converge(solve, _trajectory(solve, config, say), config, known_noise, say)
     readouts = {(r, t): readout for r, t, readout in solve.uncertainty()}
     clocks["two_stage"] = time.perf_counter()
     compared = _two_stages(solve, fitted, held_out is not None and held_out.accepted, predicted) if config.fit.two_stage else {}
@@ -131,7 +136,8 @@ def fit_person(
     # As it is without doubt: `learn_base` has its own.
     firm = Spread(prior.mean, prior.covariance / BODY_DOUBT)
     told = evidence(mean[:own], covariance[:own, :own] / BODY_DOUBT, firm)
-    return PersonFit(trials, estimate, held_out, seconds, notices, told, prior, keypoint_set.name, fitted.solved.keypoint_names)
+    noise = [_detector(rig, fitted.solved.keypoint_names, config) for rig in rigs]
+    return PersonFit(trials, estimate, held_out, seconds, notices, told, prior, keypoint_set.name, fitted.solved.keypoint_names, noise)
 
 
 # --- the start ------------------------------------------------------------------------------------------------------------------------------------------
@@ -180,10 +186,10 @@ def _stream(
     return rigs, streamed, start, notices
 
 
-def _known(fitted: FittedBody, subject: KnownBody) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _known(fitted: FittedBody, subject: KnownBody) -> BodyPrior:
     """A known body or base model. A base model's prior is firmer than people differ, for fits that are over-sure of the body; this one doubts by itself."""
-    scales, offsets, covariance = fitted.known(subject)
-    return scales, offsets, covariance * (FIRMNESS if subject.people > 1 else 1.0)
+    known = fitted.known(subject)
+    return replace(known, covariance=known.covariance * (FIRMNESS if subject.people > 1 else 1.0))
 
 
 def _by_rig(recordings: Sequence[OfflineRecording]) -> list[tuple[list[Camera], list[OfflineRecording]]]:
@@ -217,7 +223,7 @@ def _trajectory(solve: OfflineSolve, config: FitConfig, say: Callable[[str], Non
     return lambda: solve.solve(config.fit.iterations, config.fit.tolerance_rad)
 
 
-def _converge(solve: OfflineSolve, find: Callable[[], float], config: FitConfig, say: Callable[[str], None]) -> None:
+def _converge(solve: OfflineSolve, find: Callable[[], float], config: FitConfig, known: KeypointNoise | None, say: Callable[[str], None]) -> None:
     """Solve, and read how wrong the calibration and how noisy the detector is from the solution, until both agree."""
     for round_ in range(SPREAD_ROUNDS):
         cost = find()
@@ -227,17 +233,23 @@ def _converge(solve: OfflineSolve, find: Callable[[], float], config: FitConfig,
         readouts = list(solve.uncertainty())
         solve.learn_spread()
         if config.noise.learn:
-            _learn_noise(solve, config, readouts)
+            _learn_noise(solve, config, known, readouts)
 
 
-def _learn_noise(solve: OfflineSolve, config: FitConfig, readouts: Sequence[tuple[int, int, Readout]]) -> None:
+def _learn_noise(solve: OfflineSolve, config: FitConfig, known: KeypointNoise | None, readouts: Sequence[tuple[int, int, Readout]]) -> None:
     for r, rig in enumerate(solve.rigs):
         own = [(rig.trials[t], readout) for i, t, readout in readouts if i == r]
         errors = np.concatenate([np.where(trial.confidence[..., None] > 0, trial.xy - readout.uv, np.nan) for trial, readout in own])
         confidence = np.concatenate([trial.confidence for trial, _ in own])
         stamps = np.concatenate([trial.stamp_ns for trial, _ in own])
-        rig.noise = learned_noise(config.noise, errors, confidence, stamps) or rig.noise
+        before = noise_before(config.noise, len(rig.cameras), solve.body.keypoint_names, known)
+        rig.noise = learned_noise(config.noise, before, errors, confidence, stamps) or rig.noise
     solve.observe([rig.trials for rig in solve.rigs])
+
+
+def _detector(rig: Rig, names: tuple[str, ...], config: FitConfig) -> KeypointNoise:
+    seen = np.any([trial.confidence.any((0, 1)) for trial in rig.trials], axis=0)
+    return rig.noise.of_detector(names, seen, config.noise.pixel_sigma_px)
 
 
 def _two_stages(solve: OfflineSolve, fitted: FittedBody, moved: bool, predicted: dict[tuple[int, int], np.ndarray] | None) -> dict[tuple[int, int], TwoStage]:

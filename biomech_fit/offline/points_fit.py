@@ -21,7 +21,8 @@ from biomech_fit.offline.rig import Rig
 from biomech_fit.offline.solve import OfflineSolve
 from biomech_fit.offline.trial import Trial, trial_of
 from biomech_fit.stream.fitted_body import FittedBody, KnownBody
-from biomech_fit.stream.noise import NoiseModel, learned_noise
+from biomech_fit.stream.noise import learned_noise
+from biomech_fit.stream.noise_model import NoiseModel, noise_before
 from biomech_fit.stream.points_pipeline import PointsPipeline
 from biomech_fit.stream.slow_states import SlowEstimate
 
@@ -93,7 +94,7 @@ def fit_points(
         if round_ == NOISE_ROUNDS or not config.noise.learn or tracker.by_direction:
             break
         readouts = [readout for _, _, readout in solve.uncertainty()]
-        rig.noise = _learned(tracker.config, points, readouts, observed) or rig.noise
+        rig.noise = _learned(tracker.config, fitted.solved.keypoint_names, points, readouts, observed) or rig.noise
         observed = [_observed(trial, xyz, rig.noise, sigma_m) for trial, xyz in zip(observed, points, strict=True)]
         solve.observe([observed])
     frames: list[list[FrameResult]] = [[] for _ in takes]
@@ -121,14 +122,17 @@ def _observed(trial: Trial, xyz: np.ndarray, noise: NoiseModel, sigma_m: float) 
     return replace(trial, points=PointObservations(np.where(there[..., None], xyz, 0.0), np.where(there, std**-2, 0.0)))
 
 
-def _learned(config: FitConfig, points: Sequence[np.ndarray], readouts: Sequence[Readout], trials: Sequence[Trial]) -> NoiseModel | None:
+def _learned(
+    config: FitConfig, names: Sequence[str], points: Sequence[np.ndarray], readouts: Sequence[Readout], trials: Sequence[Trial]
+) -> NoiseModel | None:
     errors = np.concatenate([xyz - np.asarray(readout.keypoints) for xyz, readout in zip(points, readouts, strict=True)])
     if config.points.drift_sigma_m > 0:
         errors = errors - np.nanmedian(errors, axis=1, keepdims=True)
     there = np.isfinite(errors).all(-1)
     stamps = np.concatenate([trial.stamp_ns for trial in trials])
     noise = replace(config.noise, pixel_sigma_px=config.points.sigma_m)
-    return learned_noise(noise, errors[:, None], there[:, None].astype(float), stamps)
+    before = noise_before(noise, 1, names)
+    return learned_noise(noise, before, errors[:, None], there[:, None].astype(float), stamps)
 
 
 def _frames(fitted: FittedBody, trial: Trial, readout: Readout) -> list[FrameResult]:

@@ -25,14 +25,14 @@ from biomech_fit.core.linear import ORDER
 from biomech_fit.core.motion import POSE_MEMORY_S
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
 from biomech_fit.core.projection import camera_arrays
-from biomech_fit.core.residuals import LENS_STATES, Observations
+from biomech_fit.core.residuals import Observations
 from biomech_fit.core.result import Readout
 from biomech_fit.core.window import SlowLayout, Window
 from biomech_fit.core.window_costs import SolverOptions
 from biomech_fit.offline.spline_motion import SplineMotion
 from biomech_fit.offline.trial import Trial
-from biomech_fit.stream.noise import NoiseModel
-from biomech_fit.stream.slow_states import SlowStates
+from biomech_fit.stream.noise_model import NoiseModel
+from biomech_fit.stream.slow_states import BodyPrior, SlowStates
 from biomech_fit.stream.solver_options import solver_options
 
 CHUNK_INTERVALS = 32
@@ -106,13 +106,11 @@ class RigSolver:
         body: with the keypoints that are fitted.
         rig: with at least one trial.
         config: settings.
-        subject: scales (S,), offsets (K, 3) and their covariance of a body that was measured before.
+        known: of the body, before it is seen; None = what the model says.
         pool: in which chunks are linearised.
     """
 
-    def __init__(
-        self, body: BodyModel, rig: Rig, config: FitConfig, subject: tuple[np.ndarray, np.ndarray, np.ndarray] | None, pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, body: BodyModel, rig: Rig, config: FitConfig, known: BodyPrior | None, pool: ThreadPoolExecutor) -> None:
         self.rig, self._config, self._pool = rig, config, pool
         options = _options(config, rig, bool(body.foot_points))
         with jax.enable_x64(True):
@@ -121,8 +119,8 @@ class RigSolver:
             """The cameras as loaded."""
             self.states = SlowStates(body, self.layout, rig.cameras, config, HOLD)
             self.states.released = True
-            if subject is not None:
-                self.states.set_subject(*subject)
+            if known is not None:
+                self.states.set_subject(known)
         self.motions = [SplineMotion(trial, options.spacing_s, self.solver.own, body.has_free_root) for trial in rig.trials]
         self._slots = options.frames
         self._observed: list[list[tuple[Observations, np.ndarray, np.ndarray]]] = []
@@ -259,15 +257,12 @@ def _options(config: FitConfig, rig: Rig, has_feet: bool) -> SolverOptions:
         options = replace(options, spacing_s=1 / rig.frame_rate_hz)
     longest = max(_most_frames(trial, options.spacing_s) for trial in rig.trials)
     usual = int(np.ceil(CHUNK_INTERVALS * options.spacing_s * rig.frame_rate_hz)) + 2
-    lens = LENS_STATES[config.refine.intrinsics] if config.refine.cameras else 0
     return replace(
         options,
         frames=max(longest, usual),
         knots=CHUNK_INTERVALS + ORDER,
         leaving_frames=1,
         refine_cameras=True,
-        lens_states=lens,
-        has_distortion=options.has_distortion or lens > 1,
     )
 
 

@@ -29,8 +29,8 @@ from biomech_fit.core.window_costs import WindowCosts
 from biomech_fit.offline.rig import WORKERS, Eliminated, Rig, RigSolver
 from biomech_fit.offline.spline_motion import SplineMotion
 from biomech_fit.offline.trial import Trial
-from biomech_fit.stream.camera_estimate import corrected, corrected_lenses
-from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SlowStates
+from biomech_fit.stream.camera_estimate import corrected
+from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, BodyPrior, SlowStates
 
 OFFSET_CHANGE_STD_M = SUBJECT_OFFSET_STD_M
 """Of a keypoint offset from trial to trial, per axis."""
@@ -56,7 +56,7 @@ class OfflineSolve:
         body: with the keypoints that are fitted.
         rigs: at least one, each with at least one trial.
         config: settings; `refine` says which slow states are estimated.
-        subject: scales (S,), offsets (K, 3) and their covariance of a body that was measured before.
+        known: of the body, before it is seen; None = what the model says.
         doubt: by this factor what the data say of scales and offsets counts less than that of independent errors would; 1 = none.
     """
 
@@ -65,7 +65,7 @@ class OfflineSolve:
         body: BodyModel,
         rigs: Sequence[Rig],
         config: FitConfig,
-        subject: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+        known: BodyPrior | None = None,
         doubt: float = 1.0,
     ):
         self.body, self.rigs, self.config, self._doubt = body, list(rigs), config, doubt
@@ -73,7 +73,7 @@ class OfflineSolve:
         self._members: list[_Member] = []
         end, several = 0, sum(len(rig.trials) for rig in self.rigs) > 1
         for rig in self.rigs:
-            solver = RigSolver(body, rig, config, subject, pool)
+            solver = RigSolver(body, rig, config, known, pool)
             layout = solver.layout
             shared = layout.offsets.stop
             end = max(end, shared)
@@ -251,8 +251,7 @@ class OfflineSolve:
     def refined(self, rig: int) -> list[Camera]:
         """A rig's cameras with their corrections."""
         slow, layout, cameras = self.slow[self._members[rig].index], self._members[rig].solver.layout, self.rigs[rig].cameras
-        turned = corrected(cameras, slow[layout.cameras])
-        return corrected_lenses(turned, slow[layout.lenses]) if layout.n_lens else turned
+        return corrected(cameras, slow[layout.rig])
 
     def states_of(self, rig: int) -> SlowStates:
         """Prior of a rig's slow states."""

@@ -13,7 +13,7 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.opensim_axes import quat_to_matrix
 from biomech_fit.core.point_residuals import PointObservations
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
-from biomech_fit.stream.noise import NoiseModel
+from biomech_fit.stream.noise_model import NoiseModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,7 @@ class SimConfig:
     detector_bias_mm: float = setting(
         0.0, "RMS length of a further such vector, which is the same for all people that this detector sees.", unit="mm", low=0.0, high=100.0
     )
-    detector_seed: int = setting(0, "Chooses the detector whose bias that is.", low=0, high=2**31 - 1)
+    detector_seed: int = setting(0, "Chooses the detector whose bias, and whose keypoints' noise (sigma_spread), that is.", low=0, high=2**31 - 1)
 
     # The cameras.
     cameras: int = setting(8, "Number of cameras.", low=1, high=64)
@@ -78,6 +78,9 @@ class SimConfig:
 
     # The detector.
     sigma_px: float = setting(4.0, "Standard deviation of a keypoint's error along each pixel axis.", unit="px", low=0.0, high=100.0)
+    sigma_spread: float = setting(
+        0.0, "How much the detector's keypoints differ in sigma_px: standard deviation of its natural logarithm, left and right alike.", low=0.0, high=2.0
+    )
     outlier_fraction: float = setting(0.05, "Share of the points whose error is outlier_factor times as large.", low=0.0, high=1.0)
     outlier_factor: float = setting(4.0, "How much larger the error of these points is.", low=1.0, high=100.0)
     noise_correlation: float = setting(0.0, "Correlation of the error from one frame to the next at 60 Hz (first-order autoregressive).", low=0.0, high=0.999)

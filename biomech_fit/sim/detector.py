@@ -50,6 +50,12 @@ class Detections:
         return KeypointPacket(self.camera, stamp, self.xy[frame, people], self.confidence[frame, people], ids, received)
 
 
+def keypoint_sigma_px(config: SimConfig, mirror: np.ndarray) -> np.ndarray:
+    """(K,) px: how far off this detector's keypoints are along each pixel axis, on everybody. `mirror` (K,): left-right partners."""
+    normal = np.random.default_rng([config.detector_seed, 1]).standard_normal(len(mirror))
+    return config.sigma_px * np.exp(config.sigma_spread * normal[np.minimum(np.arange(len(mirror)), mirror)])
+
+
 def detect(
     config: SimConfig,
     stands: Sequence[tuple[float, Camera]],
@@ -70,7 +76,7 @@ def detect(
     """
     frames, count = points.shape[:2]
     camera = stands[0][1]
-    people = [points]
+    people, sigma_px = [points], keypoint_sigma_px(config, mirror)
     strange = any_active(faults, Stranger, time_s)
     if strange.any():
         people.append(_stranger(points, camera, rng))
@@ -81,7 +87,7 @@ def detect(
         factor = np.where(rng.random((frames, count)) < config.outlier_fraction, config.outlier_factor, 1.0)
         if p == 0 and config.occlusion_factor > 1.0:
             factor = np.where(hidden(), np.maximum(factor, config.occlusion_factor), factor)
-        pixels = _projected(stands, body, time_s) + config.sigma_px * factor[..., None] * _noise(config, rng, (frames, count, 2))
+        pixels = _projected(stands, body, time_s) + (sigma_px * factor)[..., None] * _noise(config, rng, (frames, count, 2))
         logit = CONFIDENCE_LOGIT - config.confidence_slope * np.log(factor) + config.confidence_noise * rng.standard_normal((frames, count))
         score = 1.0 / (1.0 + np.exp(-logit))
         swapped = _swapped(config, rng, frames) ^ burst

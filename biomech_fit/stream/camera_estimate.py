@@ -1,4 +1,4 @@
-"""From the cameras' states (rotation, centre and clock of each) to refined cameras and their uncertainty."""
+"""From the cameras' states (rotation, centre and clock of each, then their lenses') to refined cameras and their uncertainty."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from biomech_fit.core.residuals import CAMERA_STATES
 
 
 def corrected(cameras: Sequence[Camera], states: np.ndarray) -> list[Camera]:
-    """The cameras with corrections `states` (7 C,)."""
+    """The cameras with corrections `states` ((7 + L) C,): of all poses and clocks, then of all lenses, if any."""
+    poses, lenses = np.split(states, [CAMERA_STATES * len(cameras)])
     out = []
-    for camera, state in zip(cameras, states.reshape(-1, CAMERA_STATES), strict=True):
+    for camera, state in zip(cameras, poses.reshape(-1, CAMERA_STATES), strict=True):
         rotation = rotation_vector_matrix(state[:3]) @ camera.rotation
         out.append(replace(camera, rotation=rotation, translation=-rotation @ (camera.centre + state[3:6])))
-    return out
+    return _with_lenses(out, lenses) if len(lenses) else out
 
 
-def corrected_lenses(cameras: Sequence[Camera], states: np.ndarray) -> list[Camera]:
+def _with_lenses(cameras: Sequence[Camera], states: np.ndarray) -> list[Camera]:
     """The cameras with lens corrections `states` (L C,), see `core.residuals.LENS_STATES`."""
     out = []
     for camera, (focal, *distortion) in zip(cameras, states.reshape(len(cameras), -1), strict=True):
@@ -41,12 +42,13 @@ def corrected_lenses(cameras: Sequence[Camera], states: np.ndarray) -> list[Came
 def camera_uncertainty(
     refined: Sequence[Camera], mean: np.ndarray, covariance: np.ndarray, refine: RefineConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of states with this mean (7 C,) and covariance: each camera's pose covariance (C, 6, 6) as `CalibrationEstimate` has it, clock offsets (C,) and their
-    standard deviations; NaN where `refine` says that they are not estimated."""
+    """Of states with this mean ((7 + L) C,) and covariance: each camera's pose covariance (C, 6, 6) as `CalibrationEstimate` has it, clock offsets (C,) and
+    their standard deviations; NaN where `refine` says that they are not estimated."""
     count = len(refined)
     poses, clock, clock_std = np.full((count, 6, 6), np.nan), np.zeros(count), np.full(count, np.nan)
     if refine.clock:
-        clock, clock_std = mean[6::CAMERA_STATES], np.sqrt(np.maximum(np.diag(covariance)[6::CAMERA_STATES], 0))
+        own = slice(CAMERA_STATES - 1, CAMERA_STATES * count, CAMERA_STATES)
+        clock, clock_std = mean[own], np.sqrt(np.maximum(np.diag(covariance)[own], 0))
     if refine.cameras:
         for c, camera in enumerate(refined):
             own = slice(c * CAMERA_STATES, c * CAMERA_STATES + 6)

@@ -11,10 +11,11 @@ import numpy as np
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import SubjectEstimate
+from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.segments import segment_lengths
 from biomech_fit.core.window import SlowLayout
-from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD, SlowEstimate
+from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD, BodyPrior, SlowEstimate
 
 
 class KnownBody(Protocol):
@@ -34,6 +35,10 @@ class KnownBody(Protocol):
 
     def covariance(self, body: BodyModel, keypoint_set: str) -> np.ndarray:
         """(S + 3K, S + 3K) of both."""
+        ...
+
+    def keypoint_noise(self, keypoint_set: str) -> KeypointNoise | None:
+        """How far off the detector's keypoints are, where it says so."""
         ...
 
 
@@ -65,9 +70,10 @@ class FittedBody:
         partner = np.array(self.keypoint_set.mirror or range(len(self.keypoint_set)))
         return np.where(self.mapped[partner], place[partner], place)[self.mapped]
 
-    def known(self, subject: KnownBody) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scales, offsets and their covariance as the tracker takes them: a person's are a little less sure than the recording that they are from
-        says. Raises InputError for a subject of another model.
+    def known(self, subject: KnownBody) -> BodyPrior:
+        """The subject as the tracker takes it: a person is known a little less surely than the recording says that tells of them.
+
+        Raises InputError for a subject of another model.
         """
         kept, name = self._states(), self.keypoint_set.name
         scales, _ = subject.scale_vector(self.full)
@@ -76,7 +82,7 @@ class FittedBody:
         if subject.people == 1:
             changes = np.r_[np.full(len(scales), SUBJECT_SCALE_STD), np.full(len(kept) - len(scales), SUBJECT_OFFSET_STD_M)]
             covariance = covariance + np.diag(changes**2)
-        return scales, offsets[self.mapped], covariance
+        return BodyPrior(scales, offsets[self.mapped], covariance)
 
     def estimate(self, stamp_ns: int, name: str, slow: SlowEstimate, layout: SlowLayout, frames: int, fixed: bool) -> SubjectEstimate:
         """What the slow states say of the person, for the whole keypoint set."""

@@ -8,13 +8,14 @@ one by one.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from biomech_fit.config.fit import NoiseConfig
 from biomech_fit.stream.between import BetweenFrames
+from biomech_fit.stream.noise_model import NoiseModel
 
 MEMORY_FRAMES = 120
 LEARN_EVERY, LEARN_SHARE = 10, 0.25
@@ -23,47 +24,21 @@ BINS = 8
 MEDIAN_LENGTH = {2: 1.17741, 3: 1.53817}
 """Median length of a two- or three-dimensional Gaussian error of standard deviation 1 (Rayleigh, Maxwell)."""
 PRIOR_COUNT = {"all": 400, "camera": 400, "keypoint": 200, "confidence": 400}
-"""How many detections the starting values weigh as much as."""
-MIN_FACTOR, MAX_FACTOR = 0.25, 6.0
-"""Of the configured standard deviation: what is learned stays within."""
+"""How many detections what was thought before weighs as much as."""
 MAX_CORRELATION = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class NoiseModel:
-    """Standard deviations of C cameras' K keypoints as factors of the configured one, and how long errors last."""
-
-    overall: float
-    by_camera: np.ndarray
-    """(C,)"""
-    by_keypoint: np.ndarray
-    """(K,)"""
-    knots: np.ndarray
-    """(B,) confidences at which the law is known."""
-    by_confidence: np.ndarray
-    """(B,)"""
-    correlation_time_s: float
-
-    def sigma_px(self, confidence: np.ndarray, configured_px: float) -> np.ndarray:
-        """(..., C, K) px per axis for confidences (..., C, K); meaningless where the confidence is 0."""
-        factor = self.overall * self.by_camera[:, None] * self.by_keypoint * np.interp(confidence, self.knots, self.by_confidence)
-        return configured_px * np.clip(factor, MIN_FACTOR, MAX_FACTOR)
-
-
 class DetectorNoise:
-    """The noise of C cameras' K keypoints as far as it is known, frame by frame."""
+    """The noise of C cameras' K keypoints as far as it is known, frame by frame.
 
-    def __init__(self, config: NoiseConfig, cameras: int, keypoints: int):
-        self._config, self._shape = config, (cameras, keypoints)
-        self.forget()
+    Args:
+        config: settings.
+        before: what is thought of it before anything is seen.
+    """
 
-    def forget(self) -> None:
-        """Back to the configured values."""
-        cameras, keypoints = self._shape
-        edges = np.linspace(0, 1, BINS + 1)
-        knots = 0.5 * (edges[1:] + edges[:-1])
-        law = _configured(self._config, knots)
-        self.model = NoiseModel(1.0, np.ones(cameras), np.ones(keypoints), knots, law, self._config.correlation_time_s)
+    def __init__(self, config: NoiseConfig, before: NoiseModel):
+        self._config, self._before = config, before
+        self.model = before
         self._errors: deque[np.ndarray] = deque(maxlen=MEMORY_FRAMES)
         self._confidence: deque[np.ndarray] = deque(maxlen=MEMORY_FRAMES)
         self._stamps: deque[int] = deque(maxlen=MEMORY_FRAMES)
@@ -100,7 +75,7 @@ class DetectorNoise:
         self._since += 1
         if self._since >= max(LEARN_EVERY, LEARN_SHARE * len(self._errors)) and len(self._errors) >= 2 * LEARN_EVERY:
             self._since = 0
-            self._learning = BetweenFrames(partial(_learned, self._config, list(self._errors), list(self._confidence), list(self._stamps)))
+            self._learning = BetweenFrames(partial(_learned, self._config, self._before, list(self._errors), list(self._confidence), list(self._stamps)))
 
     def prepare(self) -> None:
         """Begin what is due in the background."""
@@ -108,23 +83,19 @@ class DetectorNoise:
             self._learning.begin()
 
 
-def _configured(config: NoiseConfig, confidence: np.ndarray) -> np.ndarray:
-    return np.maximum(confidence, 1e-3) ** (-0.5 * config.confidence_power)
+def _learned(config: NoiseConfig, before: NoiseModel, errors: list[np.ndarray], confidences: list[np.ndarray], stamps: list[int]) -> NoiseModel | None:
+    return learned_noise(config, before, np.stack(errors), np.stack(confidences), np.array(stamps))
 
 
-def _learned(config: NoiseConfig, errors: list[np.ndarray], confidences: list[np.ndarray], stamps: list[int]) -> NoiseModel | None:
-    return learned_noise(config, np.stack(errors), np.stack(confidences), np.array(stamps))
-
-
-def learned_noise(config: NoiseConfig, every: np.ndarray, confidence: np.ndarray, stamps: np.ndarray) -> NoiseModel | None:
-    """From T frames' residuals (T, C, K, 2 or 3) px, NaN = missing, and confidences (T, C, K). None where there are too few."""
+def learned_noise(config: NoiseConfig, before: NoiseModel, every: np.ndarray, confidence: np.ndarray, stamps: np.ndarray) -> NoiseModel | None:
+    """From T frames' residuals (T, C, K, 2 or 3) px, NaN = missing, confidences (T, C, K), and what was thought before. None where there are too few."""
     length, usual = np.sqrt(_squares(every)), MEDIAN_LENGTH[every.shape[-1]]
     seen = np.isfinite(length)
     if seen.sum() < 2 * BINS:
         return None
     flat = length[seen] / np.float32(usual * config.pixel_sigma_px)
     certain = confidence[seen]
-    # Confidence first: edges at its quantiles, ratios against the configured law, made monotone.
+    # Confidence first: edges at its quantiles, ratios against the law of before, made monotone.
     edges = np.unique(np.quantile(certain, np.linspace(0, 1, BINS + 1)))
     if len(edges) > 2:
         which = np.clip(np.searchsorted(edges, certain, side="right") - 1, 0, len(edges) - 2)
@@ -132,7 +103,7 @@ def learned_noise(config: NoiseConfig, every: np.ndarray, confidence: np.ndarray
         found = np.array([np.median(flat[which == i]) if counts[i] else np.nan for i in range(len(counts))])
         kept = counts > 0
         knots = np.array([np.median(certain[which == i]) if counts[i] else np.nan for i in range(len(counts))])[kept]
-        base = _configured(config, knots)
+        base = before.law(knots)
         centre = np.median(flat)
         weight = counts[kept] / (counts[kept] + PRIOR_COUNT["confidence"])
         level = np.exp(weight * np.log(np.maximum(found[kept], 1e-3) / centre) + (1 - weight) * np.log(base / np.median(base)))
@@ -140,21 +111,22 @@ def learned_noise(config: NoiseConfig, every: np.ndarray, confidence: np.ndarray
     else:
         knots, law = edges[:1], np.ones(1)
     ratio = length / (usual * config.pixel_sigma_px * np.interp(confidence, knots, law)).astype(np.float32)
-    overall = _shrunk(float(np.median(ratio[seen])), int(seen.sum()), PRIOR_COUNT["all"])
+    overall = _shrunk(float(np.median(ratio[seen])), int(seen.sum()), PRIOR_COUNT["all"], before.overall)
     ratio = ratio / overall
-    by_camera = _groups(np.moveaxis(ratio, 1, 0), PRIOR_COUNT["camera"])
-    by_keypoint = _groups(np.moveaxis(ratio / by_camera[:, None].astype(np.float32), 2, 0), PRIOR_COUNT["keypoint"])
-    model = NoiseModel(overall, by_camera, by_keypoint, knots, law, config.correlation_time_s)
+    by_camera = _groups(np.moveaxis(ratio, 1, 0), PRIOR_COUNT["camera"], before.by_camera)
+    by_keypoint = _groups(np.moveaxis(ratio / by_camera[:, None].astype(np.float32), 2, 0), PRIOR_COUNT["keypoint"], before.by_keypoint)
+    model = NoiseModel(overall, by_camera, by_keypoint, knots, law, before.correlation_time_s)
     return replace(model, correlation_time_s=_correlation_time_s(model, config, every, confidence, stamps))
 
 
 def _correlation_time_s(model: NoiseModel, config: NoiseConfig, errors: np.ndarray, confidence: np.ndarray, stamps: np.ndarray) -> float:
-    """From one frame to the next, of what is left when each keypoint's mean error in each camera is taken away."""
+    """From one frame to the next, of what is left when each keypoint's mean error in each camera is taken away; that of `model` where nothing tells it."""
+    thought_s = model.correlation_time_s
     step = np.diff(stamps) * 1e-9
     usual = float(np.median(step))
     pairs = np.abs(step - usual) < 0.3 * usual
     if not pairs.any() or usual <= 0:
-        return config.correlation_time_s
+        return thought_s
     whitened = errors / model.sigma_px(confidence, config.pixel_sigma_px).astype(np.float32)[..., None]
     good = _squares(whitened) < 3.5**2
     whitened = np.where(good[..., None], whitened, 0.0)
@@ -163,13 +135,13 @@ def _correlation_time_s(model: NoiseModel, config: NoiseConfig, errors: np.ndarr
     before, after = whitened[:-1][pairs], whitened[1:][pairs]
     total = float(np.sum(0.5 * (before**2 + after**2) * both))
     if total <= 0:
-        return config.correlation_time_s
+        return thought_s
     # Taking the mean away from n frames lowers the correlation by about (1 + rho) / ((1 - rho) n).
     rho = float(np.sum(before * after * both)) / total
     n = len(errors)
     rho = float(np.clip(rho + (1 + rho) / max(1 - rho, 0.05) / n, 0.0, MAX_CORRELATION))
     weight = n / (n + 30.0)
-    prior = np.exp(-usual / config.correlation_time_s) if config.correlation_time_s > 0 else 0.0
+    prior = np.exp(-usual / thought_s) if thought_s > 0 else 0.0
     rho = weight * rho + (1 - weight) * prior
     return float(-usual / np.log(rho)) if rho > 1e-3 else 0.0
 
@@ -179,13 +151,16 @@ def _squares(errors: np.ndarray) -> np.ndarray:
     return sum(errors[..., i] ** 2 for i in range(errors.shape[-1]))
 
 
-def _shrunk(ratio: float, count: int, prior: int) -> float:
-    return float(np.exp(count / (count + prior) * np.log(max(ratio, 1e-3)))) if np.isfinite(ratio) else 1.0
+def _shrunk(ratio: float, count: int, prior: int, before: float) -> float:
+    weight = count / (count + prior)
+    return float(np.exp(weight * np.log(max(ratio, 1e-3)) + (1 - weight) * np.log(before))) if np.isfinite(ratio) else before
 
 
-def _groups(ratio: np.ndarray, prior: int) -> np.ndarray:
+def _groups(ratio: np.ndarray, prior: int, before: np.ndarray) -> np.ndarray:
     """One factor for each row of ratios (G, ...), NaN = missing."""
-    return np.array([_shrunk(float(np.median(r[s])), int(s.sum()), prior) if (s := np.isfinite(r)).any() else 1.0 for r in ratio])
+    seen = np.isfinite(ratio)
+    found = [_shrunk(float(np.median(r[s])), int(s.sum()), prior, float(b)) if s.any() else float(b) for r, s, b in zip(ratio, seen, before, strict=True)]
+    return np.array(found)
 
 
 def _falling(level: np.ndarray, weight: np.ndarray) -> np.ndarray:

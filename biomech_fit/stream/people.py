@@ -89,8 +89,8 @@ class People:
         self._looked_ns: int | None = None
         self._same_since: dict[tuple[int, int], int] = {}
 
-    def forget_cameras(self) -> None:
-        """The cameras are as they were loaded; so is the person's body."""
+    def restore_cameras(self) -> None:
+        """The cameras are as they were loaded, and what was learned of the bodies is forgotten with them."""
         for i, track in enumerate(self.tracks):
             track.tracker.restore_cameras()
             self._given[i] = _belief(track.tracker)
@@ -265,18 +265,18 @@ class People:
 
     # --- the cameras ------------------------------------------------------------------------------------------------------------------------------
 
-    def cameras_estimate(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and covariance of the cameras' states (7 C,), of all people together."""
+    def rig_estimate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of the cameras' and lenses' states ((7 + L) C,), of all people together."""
         tracker = self.tracks[0].tracker
         if not self.several:
-            part = tracker.layout.cameras
+            part = tracker.layout.rig
             return tracker.slow.mean[part], tracker.slow.covariance[part, part]
         return self._belief().moments()
 
     def corrected_cameras(self) -> list[Camera]:
         """The cameras with the corrections estimated so far."""
         tracker = self.tracks[0].tracker
-        return tracker.corrected_cameras(self.cameras_estimate()[0]) if tracker.layout.n_cameras else list(self._cameras)
+        return tracker.corrected_cameras(self.rig_estimate()[0]) if tracker.layout.n_cameras else list(self._cameras)
 
     @property
     def camera_fits(self) -> tuple[CameraFit, ...]:
@@ -286,28 +286,28 @@ class People:
     def _move_camera(self, c: int, camera: Camera) -> None:
         """A camera begins anew from where it was found to stand. What people have told of its old pose and of its clock is forgotten, what that told of the
         other cameras is not."""
-        states, own = self.cameras_estimate()[0], CAMERA_STATES * c + np.arange(CAMERA_STATES)
-        before = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
+        states, own = self.rig_estimate()[0][: CAMERA_STATES * len(self._cameras)], CAMERA_STATES * c + np.arange(CAMERA_STATES)
+        before = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
         for track in self.tracks:
             track.tracker.move_camera(c, camera, states)
-        now = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
+        now = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
         self._given = [now.plus(given.beyond(before).forgetting(own)) for given in self._given]
         self._past = [past.forgetting(own) for past in self._past]
 
     def _belief(self) -> CameraBelief:
-        prior = CameraBelief.before(*self.tracks[0].tracker.states.cameras_prior())
+        prior = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
         here = [_belief(track.tracker).beyond(given) for track, given in zip(self.tracks, self._given, strict=True)]
         return combined(prior, [*self._past, *here])
 
     def _take_known_cameras(self, track: Track) -> None:
         """A new person begins with what the others have found of the cameras."""
         if track.tracker.layout.n_cameras and self.several and (self._past or any(other.fitted for other in self.tracks)):
-            track.tracker.states.take_cameras(*self._belief().moments())
+            track.tracker.states.take_rig(*self._belief().moments())
             self._given[track.number - 1] = _belief(track.tracker)
 
 
 def _belief(tracker: PersonTracker) -> CameraBelief:
-    part = tracker.layout.cameras
+    part = tracker.layout.rig
     return CameraBelief.of(tracker.slow.mean[part], tracker.slow.covariance[part, part])
 
 

@@ -13,6 +13,7 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.initial import PoseStarter
+from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.core.marginal import without_states
 from biomech_fit.core.point_residuals import PointCosts
 from biomech_fit.core.projection import camera_arrays
@@ -27,9 +28,10 @@ from biomech_fit.stream.between import BetweenFrames
 from biomech_fit.stream.camera_estimate import corrected
 from biomech_fit.stream.lag_buffer import LagBuffer
 from biomech_fit.stream.noise import DetectorNoise
+from biomech_fit.stream.noise_model import noise_before
 from biomech_fit.stream.pixel_motion import PixelMotion
 from biomech_fit.stream.slow_pace import SlowPace
-from biomech_fit.stream.slow_states import SlowEstimate, SlowStates
+from biomech_fit.stream.slow_states import BodyPrior, SlowEstimate, SlowStates
 from biomech_fit.stream.solver_options import solver_options
 
 START_WIDEN = 8.0
@@ -79,6 +81,7 @@ class PersonTracker:
         self._always_far = config.window.iterations == 1 and 1 / frame_rate_hz > FAR * self.options.spacing_s
         self._shifting: BetweenFrames[Window] | None = None
         self.states = SlowStates(body, self.layout, cameras, config)
+        self._known_noise: KeypointNoise | None = None
         self.forget()
 
     # --- slow states ------------------------------------------------------------------------------------------------------------------------------
@@ -93,13 +96,19 @@ class PersonTracker:
         """The slow states, kept from track to track."""
         return self.states.estimate
 
-    def set_subject(self, scales: np.ndarray, offsets: np.ndarray, covariance: np.ndarray) -> None:
+    def set_subject(self, body: BodyPrior) -> None:
         """Take a known body, see `SlowStates.set_subject`, and drop the track."""
-        self.states.set_subject(scales, offsets, covariance)
+        self.states.set_subject(body)
         self.drop()
 
+    def set_anybody(self, body: BodyPrior, noise: KeypointNoise | None) -> None:
+        """Take what is to be expected of anybody, and of the detector; forget the track and what it learned of the body and the detector."""
+        self.states.set_anybody(body)
+        self._known_noise = noise
+        self._forget_detector()
+
     def clear_subject(self) -> None:
-        """Know nothing of the body any more, and drop the track. The cameras' corrections are kept."""
+        """Know no more of the body than of anybody's, and drop the track. The cameras' corrections are kept."""
         self.states.clear_subject()
         self.drop()
 
@@ -109,11 +118,12 @@ class PersonTracker:
         self._forget_detector()
 
     def _forget_detector(self) -> None:
-        self.noise = DetectorNoise(self.config.noise, len(self.cameras), self.layout.n_keypoints)
+        before = noise_before(self.config.noise, len(self.cameras), self.body.keypoint_names, self._known_noise)
+        self.noise = DetectorNoise(self.config.noise, before)
         self.drop()
 
     def restore_cameras(self) -> None:
-        """All cameras are where they were loaded; what is known of them and of the body is forgotten."""
+        """All cameras are where they were loaded; what was learned of them and of the body is forgotten."""
         self.states.restore_cameras()
         self._forget_detector()
 
@@ -166,10 +176,10 @@ class PersonTracker:
         return empty_window(options.knots, options.frames, x, reference, camera_arrays(self.cameras), self.layout.n_keypoints, prior, slow, has_points)
 
     def corrected_cameras(self, states: np.ndarray | None = None) -> list[Camera]:
-        """The cameras with the corrections estimated so far, or with others' `states` (7 C,)."""
+        """The cameras with the corrections estimated so far, or with others' `states` ((7 + L) C,)."""
         if not (self.layout.n_cameras and self.config.refine.cameras):
             return list(self.cameras)
-        return corrected(self.cameras, self.slow.mean[self.layout.cameras] if states is None else states)
+        return corrected(self.cameras, self.slow.mean[self.layout.rig] if states is None else states)
 
     # --- frames -----------------------------------------------------------------------------------------------------------------------------------
 

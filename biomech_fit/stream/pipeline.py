@@ -36,7 +36,7 @@ class FitPipeline:
         cameras: the calibrated cameras; packets of others are refused.
         keypoint_set: what the detectors send.
         config: settings.
-        subject: a known body, or None to estimate it; the first person's.
+        subject: the first person's known body, or a base model of many people, which says what to expect of everybody; None = the model's own.
 
     Raises:
         InputError: no camera, a body with too few of the set's keypoints, or a subject of another model.
@@ -55,10 +55,10 @@ class FitPipeline:
         trackers = [
             PersonTracker(self._fitted.solved, self._mapped, self.cameras, config, config.stream.frame_rate_hz, device) for _ in range(config.stream.max_people)
         ]
-        self._given_subject = subject
-        if subject is not None:
-            trackers[0].set_subject(*self._fitted.known(subject))
+        self._given_subject: KnownBody | None = None
         self._people = People(trackers, self.cameras, config, self._fitted.bones(), self._fitted.mirror())
+        if subject is not None:
+            self.set_subject(subject)
         self._assembler = self._new_assembler()
         self._camera_report = CameraReport(config.refine)
         self.compiled_s: float | None = None
@@ -103,20 +103,29 @@ class FitPipeline:
         return self._results([frame_set], None)
 
     def set_subject(self, subject: KnownBody) -> list[FrameResult]:
-        """Know the first person from now on: the track starts anew with the next frame, the cameras' corrections are kept.
+        """Know the first person from now on, or, by a base model, what to expect of everybody: their tracks start anew with the next frame, the cameras'
+        corrections are kept.
 
         Returns the smoothed results that the lag still held back. Raises InputError for a subject of another model.
         """
-        known = self._fitted.known(subject)
-        first = self._people.tracks[0]
-        results = first.rest()
+        known, tracks = self._fitted.known(subject), self._people.tracks
+        if subject.people > 1:
+            results = [result for track in tracks for result in track.rest()]
+            for track in tracks:
+                track.tracker.set_anybody(known, subject.keypoint_noise(self.keypoint_set.name))
+            return results
+        results = tracks[0].rest()
         self._given_subject = subject
-        first.tracker.set_subject(*known)
+        tracks[0].tracker.set_subject(known)
         return results
 
-    def reset(self, subject: bool = False) -> None:
-        """Start anew with the next frame, e.g. after the clock went back. The cameras' corrections are kept, the bodies too unless `subject`."""
+    def reset(self, subject: bool = False, cameras: bool = False) -> None:
+        """Start anew with the next frame, e.g. after the clock went back. The bodies are kept unless `subject` (a base model is kept), the cameras'
+        corrections unless `cameras`.
+        """
         self._assembler = self._new_assembler()
+        if cameras:
+            self._people.restore_cameras()
         if subject:
             self._given_subject = None
             for track in self._people.tracks:
@@ -139,7 +148,7 @@ class FitPipeline:
         """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
         layout, count = self._people.tracks[0].tracker.layout, len(self.cameras)
         refined = self._people.corrected_cameras()
-        states = self._people.cameras_estimate() if layout.n_cameras else (np.zeros(0), np.zeros((0, 0)))
+        states = self._people.rig_estimate() if layout.n_cameras else (np.zeros(0), np.zeros((0, 0)))
         refine = self.config.refine if layout.n_cameras else replace(self.config.refine, cameras=False, clock=False)
         covariance, clock, clock_std = camera_uncertainty(refined, *states, refine)
         rms, loaded = self._camera_rms(refined)

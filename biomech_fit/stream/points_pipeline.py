@@ -36,7 +36,7 @@ class PointsPipeline:
         body: the skeleton, loaded for `keypoint_set`.
         keypoint_set: what the points are.
         config: settings; `config.points` for the points, `config.stream.frame_rate_hz` their rate.
-        subject: a known body, or None to estimate it.
+        subject: a known body, or a base model of many people; None = the model's own.
 
     Raises:
         InputError: a body with too few of the set's keypoints, a set without bones where directions are wanted, or a subject of another model.
@@ -51,12 +51,12 @@ class PointsPipeline:
         use_compilation_cache()
         use_one_blas_thread()
         self.tracker = PointsTracker(self._fitted.solved, self._fitted.mapped, config, choose_device(config.device), bones)
-        self._given_subject = subject
-        if subject is not None:
-            self.tracker.set_subject(*self._fitted.known(subject))
+        self._given_subject: KnownBody | None = None
         self.compiled_s: float | None = None
         self._fitted_frames = self._lost_frames = self._restarts = self._late = 0
         self._clear()
+        if subject is not None:
+            self.set_subject(subject)
 
     def _clear(self) -> None:
         self._queue: deque[PointsPacket] = deque()
@@ -110,8 +110,11 @@ class PointsPipeline:
     def set_subject(self, subject: KnownBody) -> list[FrameResult]:
         """Know the person from now on; the track starts anew with the next frame. Returns the smoothed results that the lag still held back."""
         known, results = self._fitted.known(subject), self._rest()
-        self._given_subject = subject
-        self.tracker.set_subject(*known)
+        if subject.people > 1:
+            self.tracker.set_anybody(known, None)
+        else:
+            self._given_subject = subject
+            self.tracker.set_subject(known)
         return results
 
     def reset(self, subject: bool = False) -> None:

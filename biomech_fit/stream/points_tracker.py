@@ -16,6 +16,7 @@ from biomech_fit.core.solver import Frame
 from biomech_fit.core.types import PoseEstimate
 from biomech_fit.stream.association import Views
 from biomech_fit.stream.noise import DetectorNoise
+from biomech_fit.stream.noise_model import noise_before
 from biomech_fit.stream.person import PersonTracker
 from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M
 
@@ -85,7 +86,7 @@ class PointsTracker(PersonTracker):
     def _forget_detector(self) -> None:
         # One "camera" whose errors are in units of the points' own standard deviations.
         noise = replace(self.config.noise, pixel_sigma_px=1.0, learn=self.config.noise.learn and not self.by_direction)
-        self.noise = DetectorNoise(noise, 1, self.layout.n_keypoints)
+        self.noise = DetectorNoise(noise, noise_before(noise, 1, self.body.keypoint_names))
         self.drop()
 
     def _frame(self, views: Views, delay_s: np.ndarray, share: float, u: float, late: int) -> Frame:

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class CameraBelief:
-    """A Gaussian of the cameras' states (7 C,), in information form."""
+    """A Gaussian of the cameras' and lenses' states ((7 + L) C,), in information form."""
 
     information: np.ndarray
     vector: np.ndarray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,18 @@ class SlowEstimate:
     """(M, M)"""
 
 
+@dataclass(frozen=True, eq=False)
+class BodyPrior:
+    """What is known of a body before it is seen."""
+
+    scales: np.ndarray
+    """(S,) scale parameters."""
+    offsets: np.ndarray
+    """(K, 3) m, of the solver's keypoints."""
+    covariance: np.ndarray
+    """(S + 3K, S + 3K) of both."""
+
+
 class SlowStates:
     """Prior and latest estimate of the slow states.
 
@@ -51,6 +63,7 @@ class SlowStates:
     def __init__(self, body: BodyModel, layout: SlowLayout, cameras: Sequence[Camera], config: FitConfig, hold: float = _PINNED):
         self.body, self.layout, self.config, self._hold = body, layout, config, hold
         self._loaded = list(cameras)
+        self._anybody: BodyPrior | None = None
         self.spread = 1.0
         self.placement: Placement | None = None
         """How surely the rig stands in the world; None = surely."""
@@ -79,7 +92,8 @@ class SlowStates:
         precision[layout.lenses, layout.lenses] = self._lens_prior()
         if layout.has_floor:
             precision[layout.floor, layout.floor] = np.diag([FLOOR_HEIGHT_STD_M**-2, FLOOR_SLOPE_STD**-2, FLOOR_SLOPE_STD**-2])
-        return SlowPrior(mean, precision)
+        prior = SlowPrior(mean, precision)
+        return prior if self._anybody is None else self._with_body(prior, self._anybody)
 
     def _own_camera_information(self, spread: float) -> np.ndarray:
         """(7,) of one camera's states, without the gauge."""
@@ -117,36 +131,41 @@ class SlowStates:
         precision = self.prior.precision
         if not self.released:
             precision = precision.copy()
-            precision[self.layout.cameras, self.layout.cameras] *= START_HOLD
+            precision[self.layout.rig, self.layout.rig] *= START_HOLD
         return SlowPrior(np.float32(self.prior.mean), np.float32(precision))
 
-    def cameras_prior(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (7 C,) and information of the cameras' states before anybody was seen."""
-        part = self.layout.cameras
+    def rig_prior(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean ((7 + L) C,) and information of the cameras' and lenses' states before anybody was seen."""
+        part = self.layout.rig
         return self.prior.mean[part], self.prior.precision[part, part]
 
     # --- a known body -----------------------------------------------------------------------------------------------------------------------------
 
-    def set_subject(self, scales: np.ndarray, offsets: np.ndarray, covariance: np.ndarray) -> None:
-        """Take a known body: scale parameters (S,) and keypoint offsets (K, 3) m with their joint covariance (S + 3K, S + 3K), as
-        `FittedBody.known` gives them, become the prior.
+    def set_subject(self, body: BodyPrior) -> None:
+        """Take a known body. The cameras' corrections are kept."""
+        self.prior = self._with_body(self._static_prior(), body)
+        self.forget(cameras=False)
 
-        What is not to be estimated (`refine.scales`, `refine.offsets`) is held at its value. The cameras' corrections are kept.
-        """
-        layout, refine, prior = self.layout, self.config.refine, self._static_prior()
+    def set_anybody(self, body: BodyPrior) -> None:
+        """Take what is to be expected of anybody, in the place of what the model says. The cameras' corrections are kept."""
+        self._anybody = body
+        self.clear_subject()
+
+    def _with_body(self, prior: SlowPrior, body: BodyPrior) -> SlowPrior:
+        """What is not to be estimated (`refine.scales`, `refine.offsets`) is held at its value."""
+        layout, refine = self.layout, self.config.refine
         mean, precision = prior.mean.copy(), prior.precision.copy()
-        mean[layout.scales], mean[layout.offsets] = scales, offsets.reshape(-1)
+        mean[layout.scales], mean[layout.offsets] = body.scales, body.offsets.reshape(-1)
         size = layout.offsets.stop
-        precision[:size, :size] = np.linalg.inv(covariance)
+        precision[:size, :size] = np.linalg.inv(body.covariance)
         for part, refined in ((layout.scales, refine.scales), (layout.offsets, refine.offsets)):
             if not refined:
                 precision[part, :size], precision[:size, part] = 0.0, 0.0
                 precision[part, part] = self._hold * np.eye(part.stop - part.start)
-        self.prior = SlowPrior(mean, precision)
-        self.forget(cameras=False)
+        return SlowPrior(mean, precision)
 
     def clear_subject(self) -> None:
-        """Know nothing of the body any more. The cameras' corrections are kept."""
+        """Know no more of the body than of anybody's. The cameras' corrections are kept."""
         self.prior = self._static_prior()
         self.forget(cameras=False)
 
@@ -154,7 +173,7 @@ class SlowStates:
 
     def forget(self, cameras: bool = True) -> None:
         """Forget what was learned of the body and, unless told otherwise, of the cameras."""
-        part = self.layout.cameras
+        part = self.layout.rig
         if cameras:
             self.released, self.spread = False, 1.0
             if self.layout.n_cameras:
@@ -171,15 +190,13 @@ class SlowStates:
         self._renew_camera_prior()
 
     def restore_cameras(self) -> None:
-        """All cameras are where they were loaded; what is known of them and of the body is forgotten."""
+        """All cameras are where they were loaded; what was learned of them and of the body is forgotten."""
         self._restore()
-        self.spread = 1.0
-        self.prior = self._static_prior()
         self.forget()
 
-    def take_cameras(self, mean: np.ndarray, covariance: np.ndarray) -> None:
-        """Begin with what others have found of the cameras' states (7 C,)."""
-        part = self.layout.cameras
+    def take_rig(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        """Begin with what others have found of the cameras' and lenses' states ((7 + L) C,)."""
+        part = self.layout.rig
         self.estimate.mean[part], self.estimate.covariance[part, part] = mean, covariance
         self.released = True
 
@@ -212,8 +229,9 @@ class SlowStates:
         return True
 
     def move_camera(self, c: int, camera: Camera, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Camera c stands elsewhere from now on: nothing is known of its pose and clock but their own prior. The rig as a whole stays where the other
-        cameras' `states` (7 C,) have it now. Returns the indices (7,) of its states, and the information (7,) and mean (7,) of the prior that they had.
+        """Camera c stands elsewhere from now on: nothing is known of its pose and clock but their own prior; its lens is the one it had. The rig as a whole
+        stays where the other cameras' `states` (7 C,) have it now. Returns the indices (7,) of its states, and the information (7,) and mean (7,) of the
+        prior that they had.
         """
         local = CAMERA_STATES * c + np.arange(CAMERA_STATES)
         had, own = (self._own_camera_information(spread) for spread in (1.0 if self._moved[c] else self.spread, 1.0))
@@ -221,7 +239,7 @@ class SlowStates:
         if self.config.refine.clock:
             # Its prior is heavy-tailed (`WindowCosts.slow_precision`).
             had[-1] /= 1 + had[-1] * (self.estimate.mean - before)[own_states[-1]] ** 2
-        self.cameras[c] = camera
+        self.cameras[c] = replace(self._loaded[c], rotation=camera.rotation, translation=camera.translation)
         self._moved[c] = True
         self._gauge_at = states.copy()
         self._gauge_at[local] = 0.0

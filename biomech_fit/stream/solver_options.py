@@ -9,6 +9,7 @@ from biomech_fit.core.camera import Camera
 from biomech_fit.core.contact import ContactNoise
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.projection import lens_flags
+from biomech_fit.core.residuals import LENS_STATES
 from biomech_fit.core.window_costs import SolverOptions
 
 KNOT_SPACING_S = 1 / 30
@@ -31,6 +32,7 @@ def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera
     per_interval = max(1, int(np.ceil(spacing * frame_rate_hz - 1e-6)))
     intervals = max(int(np.ceil(frames / (spacing * frame_rate_hz) - 1e-6)), 3)
     distorted, fisheye = lens_flags(cameras)
+    lens = LENS_STATES[config.refine.intrinsics] if cameras and config.refine.cameras else 0
     return SolverOptions(
         frames=frames + per_interval,
         knots=intervals + ORDER,
@@ -51,6 +53,7 @@ def solver_options(config: FitConfig, frame_rate_hz: float, cameras: list[Camera
         damping=config.window.damping,
         memory_s=config.refine.memory_s,
         linear_solver="banded" if backend == "cpu" else "dense",
-        has_distortion=distorted,
+        lens_states=lens,
+        has_distortion=distorted or lens > 1,
         has_fisheye=fisheye,
     )

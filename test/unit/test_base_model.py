@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.offline.base_model import Evidence, Spread, evidence, learn_base
+from biomech_fit.offline.base_noise import learn_noise
 from biomech_fit.offline.farm import Job, run_jobs
 
 SCALES, KEYPOINTS = 3, 4
@@ -78,6 +80,14 @@ def test_what_nobody_shows_is_left_to_the_model() -> None:
     np.testing.assert_allclose(np.diag(base.covariance)[-3:], np.diag(nobody.covariance)[-3:], rtol=1e-6)
     np.testing.assert_allclose(np.diag(mean.covariance)[-3:], np.diag(unknown.covariance)[-3:], rtol=1e-6)
     assert np.diag(mean.covariance)[seen].max() < 0.1 * np.diag(unknown.covariance)[seen].min()
+
+
+def test_noise_on_everybody_is_the_middle_of_all_who_show_the_keypoint() -> None:
+    law = ((0.2, 0.8), (2.0, 1.0), 0.02)
+    people = [KeypointNoise({"knee": 2.0, "hip": 5.0}, *law), KeypointNoise({"knee": 8.0}, *law), KeypointNoise({"knee": 4.0}, *law)]
+    noise, spread = learn_noise(people)
+    assert noise.sigma_px == pytest.approx({"knee": 4.0, "hip": 5.0}) and spread == pytest.approx({"knee": np.log(2.0), "hip": 0.0})
+    assert (noise.confidence, noise.correlation_time_s) == ((0.2, 0.8), 0.02) and noise.factor == pytest.approx((2.0, 1.0))
 
 
 def test_jobs_are_run_once_and_a_failure_is_told(tmp_path: Path) -> None:

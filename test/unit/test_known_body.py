@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from test_pipeline import CAUSAL_MM, CONFIG, causal, check_sense, errors_mm, frames_of, scene, smoothed
 
+from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.core.types import Status
 from biomech_fit.formats.subject import subject_from_estimate
 from biomech_fit.sim.cameras import perturbed
 from biomech_fit.stream.device import count_compilations
+from biomech_fit.stream.noise import learned_noise
+from biomech_fit.stream.noise_model import noise_before
 from biomech_fit.stream.pipeline import FitPipeline
 from biomech_fit.stream.slow_states import SUBJECT_OFFSET_STD_M, SUBJECT_SCALE_STD
 from biomech_fit.stream.subject_trial import SubjectTrial
@@ -69,6 +72,50 @@ def test_the_known_body_is_there_at_the_next_start_and_can_be_forgotten(pipeline
     np.testing.assert_array_equal(again.scales, unknown.scales)
     np.testing.assert_allclose(again.scale_std, unknown.scale_std)
     np.testing.assert_allclose(again.keypoint_offset_std, unknown.keypoint_offset_std)
+
+
+def test_a_base_model_says_what_to_expect_of_everybody() -> None:
+    """Sizes, offsets and the detector's noise of a base model: for each person, still after the first one's body is forgotten, and beneath a known body."""
+    s = scene()
+    config = replace(CONFIG, stream=replace(CONFIG.stream, max_people=2))
+    plain = FitPipeline(s.body, s.cameras, s.keypoint_set, config)
+    expected = replace(plain.subject(), scales=np.full(15, 0.02), scale_std=np.full(15, 0.01), covariance=None)
+    noise = KeypointNoise({"Nose": 8.0, "LAnkle": 2.0}, (0.2, 0.9), (2.0, 1.0), 0.02)
+    base = replace(subject_from_estimate(expected, s.body, s.keypoint_set.name), people=8, noise=noise)
+    pipeline = FitPipeline(s.body, s.cameras, s.keypoint_set, config, base)
+    confidence = np.full((len(s.cameras), 26), 0.9)
+    for _ in range(2):
+        for person in (1, 2):
+            body, sigma = pipeline.subject(person), pipeline._people.tracks[person - 1].tracker.noise.sigma_px(confidence)
+            np.testing.assert_allclose(body.scales, 0.02)
+            np.testing.assert_allclose(body.scale_std, 0.01, rtol=1e-3)
+            # Of a keypoint that the base model lacks: the geometric mean of the others.
+            known = [sigma[0, s.body.keypoint_names.index(name)] for name in ("Nose", "LAnkle", "RKnee")]
+            np.testing.assert_allclose(known, [8.0, 2.0, 4.0])
+        ada = replace(expected, scales=np.full(15, -0.03), scale_std=np.full(15, 0.002))
+        pipeline.set_subject(subject_from_estimate(ada, s.body, s.keypoint_set.name, "Ada"))
+        assert pipeline.subject().name == "Ada"
+        np.testing.assert_allclose(pipeline.subject().scales, -0.03)
+        np.testing.assert_allclose(pipeline.subject(2).scales, 0.02)
+        pipeline.reset(subject=True)
+
+
+def test_noise_that_was_thought_of_before_counts_until_something_is_seen() -> None:
+    """Two keypoints thought to be off by 8 and 2 px that are off by 4 and 4: ten frames of four cameras leave the prior most of the say, 400 hardly any."""
+    names, config, rng = ("a", "b"), CONFIG.noise, np.random.default_rng(0)
+    before = noise_before(config, 4, names, KeypointNoise({"a": 8.0, "b": 2.0}, (0.5,), (1.0,), 0.0))
+    sigma = []
+    for frames in (10, 400):
+        errors = 4.0 * rng.standard_normal((frames, 4, 2, 2))
+        learned = learned_noise(config, before, errors, np.full((frames, 4, 2), 0.5), np.arange(frames) * 16_666_667)
+        assert learned is not None
+        sigma.append(learned.sigma_px(np.full((4, 2), 0.5), config.pixel_sigma_px).mean(0))
+    assert sigma[0][0] > 2 * sigma[0][1]
+    np.testing.assert_allclose(sigma[1], 4.0, rtol=0.15)
+    told = learned.of_detector(names, np.array([True, False]), config.pixel_sigma_px)
+    assert set(told.sigma_px) == {"a"}
+    again = noise_before(config, 4, names, told).sigma_px(np.full((4, 2), 0.5), config.pixel_sigma_px)
+    np.testing.assert_allclose(again[:, 0], sigma[1][0], rtol=0.05)
 
 
 def test_what_is_not_estimated_stays_where_the_subject_has_it() -> None:

@@ -27,7 +27,7 @@ from biomech_fit.offline.solve import MAX_TURN_RAD, OfflineSolve
 from biomech_fit.offline.trial import Trial
 from biomech_fit.offline.two_stage import InverseKinematics, two_stage
 from biomech_fit.stream.camera_estimate import corrected_lenses
-from biomech_fit.stream.noise import DetectorNoise
+from biomech_fit.stream.noise_model import noise_before
 
 RATE_HZ, PIXEL_PX = 60.0, 1.0
 CHUNK = 8
@@ -73,7 +73,7 @@ def settings(**more: object) -> FitConfig:
 
 
 def solver(walks: list[Walk], trials: list[Trial], config: FitConfig) -> OfflineSolve:
-    noise = DetectorNoise(config.noise, len(walks[0].cameras), len(walks[0].body.keypoint_names)).model
+    noise = noise_before(config.noise, len(walks[0].cameras), walks[0].body.keypoint_names)
     return OfflineSolve(walks[0].body, [Rig(walks[0].cameras, trials, noise, RATE_HZ)], config)
 
 

@@ -48,8 +48,7 @@ def compiled() -> FitPipeline:
 @pytest.fixture
 def pipeline(compiled: FitPipeline) -> Iterator[FitPipeline]:
     """As new. Nothing may be compiled while a test uses it."""
-    compiled.reset(subject=True)
-    compiled._people.forget_cameras()
+    compiled.reset(subject=True, cameras=True)
     with count_compilations() as compilations:
         yield compiled
     assert compilations.count == 0
@@ -214,7 +213,7 @@ def test_all_that_the_people_say_of_the_cameras_comes_together() -> None:
     other = FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG)
     play(other, s.packets())
     people = other._people
-    mean, covariance = people.cameras_estimate()
+    mean, covariance = people.rig_estimate()
     own = [track.tracker.slow for track in people.tracks if track.alive]
     part = people.tracks[0].tracker.layout.cameras
     assert len(own) == 2

@@ -48,8 +48,7 @@ def compiled() -> FitPipeline:
 @pytest.fixture
 def pipeline(compiled: FitPipeline) -> Iterator[FitPipeline]:
     """As new. Nothing may be compiled while a test uses it."""
-    compiled.reset(subject=True)
-    compiled._people.forget_cameras()
+    compiled.reset(subject=True, cameras=True)
     with count_compilations() as compilations:
         yield compiled
     assert compilations.count == 0
@@ -220,8 +219,7 @@ def test_before_the_first_frame_everything_can_be_asked(pipeline: FitPipeline) -
 def test_the_same_packets_give_the_same_results(pipeline: FitPipeline) -> None:
     runs = []
     for _ in range(2):
-        pipeline.reset(subject=True)
-        pipeline._people.forget_cameras()
+        pipeline.reset(subject=True, cameras=True)
         runs.append(causal(play(pipeline, scene().packets())))
     for a, b in zip(*runs, strict=True):
         np.testing.assert_array_equal(a.position, b.position)
@@ -279,8 +277,7 @@ def test_frames_out_of_order(pipeline: FitPipeline) -> None:
 def test_duplicates_change_nothing(pipeline: FitPipeline) -> None:
     s = scene()
     plain = causal(play(pipeline, s.packets()))
-    pipeline.reset(subject=True)
-    pipeline._people.forget_cameras()
+    pipeline.reset(subject=True, cameras=True)
     twice = causal(play(pipeline, (p for packet in s.packets() for p in (packet, packet))))
     assert [e.stamp_ns for e in twice] == [e.stamp_ns for e in plain]
     for a, b in zip(plain, twice, strict=True):
@@ -489,8 +486,7 @@ def test_sets_from_another_synchroniser_are_taken(pipeline: FitPipeline) -> None
 def test_a_known_body_is_accurate_from_the_first_frames(compiled: FitPipeline) -> None:
     """The subject of an earlier run of the same person: segments have the learned lengths from the first frame on, sooner than without."""
     s = scene()
-    compiled.reset(subject=True)
-    compiled._people.forget_cameras()
+    compiled.reset(subject=True, cameras=True)
     packets = list(s.packets())
     unknown = causal(play(compiled, packets[:40], flush=False))
     early = compiled.subject().segment_lengths_m
@@ -543,8 +539,7 @@ def test_a_burst_of_swaps_hardly_costs_anything(pipeline: FitPipeline, faults: t
     clean = play(pipeline, scene().packets())
     before = pipeline._people.tracks[0].swapped.copy()
     usual = [np.nanmedian(errors_mm(of(clean), scene())) for of in (causal, smoothed)]
-    pipeline.reset(subject=True)
-    pipeline._people.forget_cameras()
+    pipeline.reset(subject=True, cameras=True)
     s = simulate(scene().config, faults=faults)
     results = play(pipeline, s.packets())
     for of, limit in zip((causal, smoothed), usual, strict=True):
@@ -583,8 +578,7 @@ def late_errors(pipeline: FitPipeline, s: Simulation) -> float:
 
 @pytest.fixture(scope="module")
 def unmoved_mm(compiled: FitPipeline) -> float:
-    compiled.reset(subject=True)
-    compiled._people.forget_cameras()
+    compiled.reset(subject=True, cameras=True)
     return late_errors(compiled, scene(seconds=LONG_S))
 
 
@@ -640,7 +634,7 @@ def test_forgotten_cameras_are_the_loaded_ones(pipeline: FitPipeline) -> None:
     s = simulate(scene().config, faults=(Moved(2, 0.5),))
     play(pipeline, s.packets())
     assert pipeline.calibration().fits[2] == CameraFit.MOVED
-    pipeline._people.forget_cameras()
+    pipeline.reset(cameras=True)
     calibration = pipeline.calibration()
     assert set(calibration.fits) == {CameraFit.FINE}
     np.testing.assert_allclose([c.centre for c in calibration.cameras], [c.centre for c in s.cameras], atol=1e-9)

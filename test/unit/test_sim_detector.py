@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from biomech_fit.core.errors import InputError
 from biomech_fit.sim.cameras import camera_rig, perturbed, project
 from biomech_fit.sim.config import SimConfig
-from biomech_fit.sim.detector import hidden_points
+from biomech_fit.sim.detector import hidden_points, keypoint_sigma_px
 from biomech_fit.sim.simulate import Simulation, simulate
 
 BASE = SimConfig(seconds=4.0, cameras=4, seed=1)
@@ -34,6 +34,20 @@ def test_default_noise_is_as_declared(plain):
     visible = np.concatenate([np.isfinite(project(c, plain.truth.keypoints)[..., 0]) for c in plain.true_cameras])
     missing = np.isnan(error[..., 0]) & visible
     assert missing.sum() / visible.sum() == pytest.approx(0.03, abs=0.01)
+
+
+def test_a_detector_that_is_better_at_some_keypoints_is_so_on_everybody():
+    """RMS errors without outliers follow the stated standard deviations; another detector has others; with no spread all are alike."""
+    config = replace(BASE, sigma_spread=0.5, outlier_fraction=0.0, detector_seed=3)
+    sims = [simulate(replace(config, seed=seed)) for seed in (1, 2)]
+    mirror = np.array(sims[0].keypoint_set.mirror)
+    sigma = keypoint_sigma_px(config, mirror)
+    np.testing.assert_array_equal(sigma, sigma[mirror])
+    for sim in sims:
+        rms = np.sqrt(np.nanmean(np.concatenate([_errors(sim, c) for c in range(4)]) ** 2, axis=(0, 2)))
+        np.testing.assert_allclose(rms, sigma, rtol=0.1)
+    assert not np.allclose(keypoint_sigma_px(replace(config, detector_seed=4), mirror), sigma)
+    np.testing.assert_array_equal(keypoint_sigma_px(BASE, mirror), BASE.sigma_px)
 
 
 def test_confidence_tells_the_error(plain):

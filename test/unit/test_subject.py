@@ -1,5 +1,6 @@
 """subject.yaml: what is written is read back; what is wrong is named."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import SubjectEstimate
+from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.subject import KeypointOffset, Scale, Subject, read_subject, subject_from_estimate, write_subject
@@ -60,13 +62,35 @@ def test_a_base_model_is_taken_as_it_is(body: BodyModel, tmp_path: Path) -> None
     """A person may aim a little elsewhere the next time; a base model of people says already how the next one may differ."""
     person = replace(subject_from_estimate(with_covariance(estimate_of(body)), body, "coco_wholebody_133"), name="")
     fitted = FittedBody(body, load_keypoint_set("coco_wholebody_133"), 8)
-    write_subject(tmp_path / "base_model.yaml", replace(person, people=8))
+    noise = KeypointNoise({"nose": 3.25, "left_ankle": 6.5}, (0.1, 0.5, 0.9), (2.0, 1.25, 0.75), 0.02)
+    write_subject(tmp_path / "base_model.yaml", replace(person, people=8, noise=noise))
     base = read_subject(tmp_path / "base_model.yaml")
-    assert base.people == 8
-    (scales, offsets, own), (_, _, known) = fitted.known(base), fitted.known(person)
-    np.testing.assert_allclose(np.diag(own), np.r_[np.full(len(scales), 0.01**2), np.full(offsets.size, 0.004**2)], rtol=1e-3)
-    added = np.r_[np.full(len(scales), SUBJECT_SCALE_STD**2), np.full(offsets.size, SUBJECT_OFFSET_STD_M**2)]
-    np.testing.assert_allclose(np.diag(known - own), added, rtol=0.01)
+    assert base.people == 8 and base.keypoint_noise("coco_wholebody_133") == noise and base.keypoint_noise("halpe_26") is None
+    assert person.keypoint_noise("coco_wholebody_133") is None
+    own, known = fitted.known(base), fitted.known(person)
+    np.testing.assert_allclose(np.diag(own.covariance), np.r_[np.full(len(own.scales), 0.01**2), np.full(own.offsets.size, 0.004**2)], rtol=1e-3)
+    added = np.r_[np.full(len(own.scales), SUBJECT_SCALE_STD**2), np.full(own.offsets.size, SUBJECT_OFFSET_STD_M**2)]
+    np.testing.assert_allclose(np.diag(known.covariance - own.covariance), added, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ("[1, 2]", "detector_noise must be a mapping with sigma_px"),
+        ("{sigma_px: {nose: -1}, confidence: [0.5], factor: [1], correlation_time_s: 0}", "sigma_px: nose is -1; it must be a number above 0"),
+        ("{sigma_px: {nose: .nan}, confidence: [0.5], factor: [1], correlation_time_s: 0}", "sigma_px: nose is nan"),
+        ("{sigma_px: {nose: 1}, confidence: 0.5, factor: [1], correlation_time_s: 0}", "detector_noise.confidence must be a list of numbers"),
+        ("{sigma_px: {nose: 1}, confidence: [0.5, 0.4], factor: [1, 1], correlation_time_s: 0}", "as many factors as confidences, and these must rise"),
+        ("{sigma_px: {nose: 1}, confidence: [0.5, 0.6], factor: [1], correlation_time_s: 0}", "as many factors as confidences"),
+        ("{sigma_px: {nose: 1}, confidence: [0.5], factor: [0], correlation_time_s: 0}", "detector_noise.factor must be above 0"),
+        ("{sigma_px: {nose: 1}, confidence: [0.5], factor: [1]}", "correlation_time_s is None"),
+    ],
+)
+def test_malformed_noise_is_named(entry: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "base_model.yaml"
+    path.write_text(f"format: 1\nmodel: biomech_body\npeople: 3\ndetector_noise: {entry}\n")
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        read_subject(path)
 
 
 def states(body: BodyModel, keypoints: np.ndarray) -> np.ndarray:
