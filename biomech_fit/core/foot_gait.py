@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biomech_fit.core.contact_time import LANDING, LEAVING, Ramp, event_time
+from biomech_fit.core.floor_height import FloorHeight
 from biomech_fit.core.foot_motion import HEEL, TOE, FootMotion, FootSample
 from biomech_fit.core.moving_floor import MovingFloor
 from biomech_fit.core.support import SupportModel, evidence
@@ -65,18 +66,17 @@ class FootGait:
         index: 0 left, 1 right.
         settings: the detector's.
         floor: what both feet stand on.
+        height: how high that is.
         look_ahead_s: how much of the future a decision waits for.
     """
 
-    def __init__(self, index: int, settings: GaitSettings, floor: MovingFloor, look_ahead_s: float) -> None:
-        self._index, self._s, self._floor, self._look_ahead = index, settings, floor, look_ahead_s
+    def __init__(self, index: int, settings: GaitSettings, floor: MovingFloor, height: FloorHeight, look_ahead_s: float) -> None:
+        self._index, self._s, self._floor, self._height, self._look_ahead = index, settings, floor, height, look_ahead_s
         self._motion = FootMotion(settings.smoothing_s)
         self._model = SupportModel(settings.min_stance_s, settings.min_swing_s)
         self._other: FootGait | None = None
         self.swing_speed: float | None = None
         """m/s, running mean of the swings' greatest speeds."""
-        self.ground = [np.inf, np.inf]
-        """m, heights of heel and toe on the floor."""
         self._swing_speed_sure = False
         self._ramps = {True: Ramp(), False: Ramp()}
         self._last_event = [-np.inf, -np.inf]
@@ -143,9 +143,9 @@ class FootGait:
                 self._drop(_KEPT)
             self._samples.append(sample)
             sample.relate(self._floor.at(sample.t))
-            self._lower_ground(sample)
+            higher = self._height.observe(self._index, sample)
             self._add(sample)
-            if self._floor.observe(self._index, 1 - self._index, sample, self._lift(sample)):
+            if self._floor.observe(self._index, 1 - self._index, sample, self._lift(sample)) or higher:
                 self._look_again()
                 if self._other is not None:
                     self._other._look_again()
@@ -153,7 +153,7 @@ class FootGait:
         return events
 
     def _look_again(self) -> None:
-        """All instants kept, with the floor's new velocity."""
+        """All instants kept, with the floor's new velocity or height."""
         self._restart()
         for sample in self._samples:
             sample.relate(self._floor.at(sample.t))
@@ -167,12 +167,8 @@ class FootGait:
         if self._left is not None:
             self._left = max(0, self._left - count)
 
-    def _lower_ground(self, sample: FootSample) -> None:
-        for p in (HEEL, TOE):
-            self.ground[p] = min(self.ground[p], sample.position[3 * p + 2])
-
     def _lift(self, sample: FootSample) -> tuple[float, float]:
-        return sample.position[2] - self.ground[HEEL], sample.position[5] - self.ground[TOE]
+        return self._height.lifts(self._index, sample)
 
     def _add(self, sample: FootSample) -> None:
         speed = self._usual_speed()
@@ -219,9 +215,9 @@ class FootGait:
         if self._rest is None or sample.middle < self._rest.middle or sample.middle < _SWITCH_M_S[0]:
             self._rest = sample
         dt = sample.t - self._samples[i - 1].t if i else 0.0
-        for p in (HEEL, TOE):
-            if sample.calm_speed[p] < _SWITCH_M_S[0] and sample.position[3 * p + 2] - self.ground[p] < self._s.height_gate_m:
-                self.ground[p] += min(1.0, _FLOOR_RATE * dt) * (sample.position[3 * p + 2] - self.ground[p])
+        for p, lift in enumerate(self._lift(sample)):
+            if sample.calm_speed[p] < _SWITCH_M_S[0] and 0 < lift < self._s.height_gate_m:
+                self._height.follow(self._index, p, sample.position[3 * p + 2], min(1.0, _FLOOR_RATE * dt))
 
     def _leave(self, i: int) -> RawEvent | None:
         """Support has ended at instant `_left`; the event comes once the foot has gone away."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.floor_height import FloorHeight
 from biomech_fit.core.foot_gait import FootGait, RawEvent
 from biomech_fit.core.moving_floor import MovingFloor
 from biomech_fit.core.steps import StepParameters, StepTracker
@@ -122,8 +123,8 @@ class GaitDetector:
         self._begin(MovingFloor() if self.settings.moving_floor else MovingFloor(given=[(0.0, 0.0, 0.0)]), self.settings.look_ahead_s)
 
     def _begin(self, floor: MovingFloor, look_ahead_s: float) -> None:
-        self._floor = floor
-        self._feet = {side: FootGait(int(side), self.settings, floor, look_ahead_s) for side in (Side.LEFT, Side.RIGHT)}
+        self._floor, self._height = floor, FloorHeight()
+        self._feet = {side: FootGait(int(side), self.settings, floor, self._height, look_ahead_s) for side in (Side.LEFT, Side.RIGHT)}
         self._feet[Side.LEFT].meet(self._feet[Side.RIGHT])
         self._feet[Side.RIGHT].meet(self._feet[Side.LEFT])
         self._last_ns: int | None = None
@@ -243,8 +244,7 @@ class GaitDetector:
         return events
 
     def _event(self, side: Side, raw: RawEvent, now_ns: int) -> GaitEvent:
-        floor = min(min(foot.ground) for foot in self._feet.values())
-        place = np.array([raw.position[0], raw.position[1], floor])
+        place = np.array([raw.position[0], raw.position[1], self._height.height])
         stamp_ns = self._epoch_ns + round(raw.t * 1e9)
         return GaitEvent(
             stamp_ns=stamp_ns,

@@ -20,6 +20,9 @@ _STEADY_M_S = 0.15
 _LAG = 0.5
 """Share of a new reading's difference that the velocity takes over."""
 
+_READINGS = 4000
+"""Kept at most, ten minutes of a treadmill; then every second one goes, so that an offline pass knows the whole course."""
+
 _AT_REST = (0.0, 0.0, 0.0)
 
 
@@ -158,8 +161,8 @@ class MovingFloor:
 
     def _take(self, t: float, reading: tuple[float, float]) -> bool:
         self.readings.append((t, *reading))
-        if len(self.readings) > 4000:
-            del self.readings[:2000]
+        if len(self.readings) > _READINGS:
+            del self.readings[1::2]
         here, size = self.velocity, hypot(*reading)
         away = hypot(reading[0] - here[0], reading[1] - here[1])
         if here == (0.0, 0.0) and size < _SLOWEST_BELT_M_S:

@@ -10,6 +10,7 @@ from biomech_fit.core.types import EventType, PoseEstimate, Side, Status
 NAMES = ("LHeel", "RHeel", "LToe", "RToe")
 SECONDS, SETTLED_S = 14.0, 1.2
 NOISE_M = 0.002
+FOOT = np.array([0.2, 0.0, 0.0])
 TOLERANCE_S = 0.1
 """Made-up feet leave and land less abruptly than real ones, and some swings begin slowly. Times are tested on real walks; here none may be missing."""
 
@@ -73,6 +74,58 @@ def test_a_pose_that_is_only_predicted_soon_does_not_count():
         known += detector.update(estimate)
     assert not [e for e in known if 5.12 < e.stamp_ns * 1e-9 < 8.0]
     assert len([e for e in known if e.stamp_ns * 1e-9 < 5.0]) >= 14 and len([e for e in known if e.stamp_ns * 1e-9 > 8.6]) >= 16
+
+
+def on_a_platform(name: str, height_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three seconds of standing on the floor beside it, then the walk so much higher, from time 0 on."""
+    time, heels, toes = made_up(name)
+    before = np.arange(-3.0, -1e-6, 1 / 60)
+    rng = np.random.default_rng(1)
+    place = np.array([[-0.5, 0.06, 0.02], [-0.5, -0.06, 0.02]]) + NOISE_M * rng.standard_normal((len(before), 2, 3))
+    up = [0.0, 0.0, height_m]
+    return np.r_[before, time], np.r_[place, heels + up], np.r_[place + FOOT, toes + up]
+
+
+@pytest.mark.parametrize("height_m", [0.05, 0.15])
+@pytest.mark.parametrize("name", ["usual", "treadmill", "flat-footed on a treadmill"])
+def test_a_treadmill_is_higher_than_the_floor_beside_it(name, height_m):
+    """All contacts from 1.3 s after the person has stepped up, at the height where they are; live, and offline."""
+    time, heels, toes = on_a_platform(name, height_m)
+    detector = GaitDetector(NAMES)
+    live = [e for t, h, o in zip(time, heels, toes, strict=True) for e in detector.update_points(round((t + 3) * 1e9), h, o)]
+    assert detector.floor_velocity == pytest.approx((-GAITS[name].belt_m_s, 0.0), abs=0.06)
+    offline = detector.detect([FeetAt(round((t + 3) * 1e9), h, o) for t, h, o in zip(time, heels, toes, strict=True)])
+    for events in (live, offline):
+        for (side, kind), true in contacts(GAITS[name], 1.3, SECONDS - 0.3).items():
+            mine = [e for e in events if (e.side, e.type) == (side, kind)]
+            near = [[e for e in mine if abs(e.stamp_ns * 1e-9 - 3 - t) < TOLERANCE_S] for t in true]
+            assert [len(n) for n in near] == [1] * len(true), (Side(side).name, EventType(kind).name)
+            assert all(n[0].position[2] == pytest.approx(height_m + 0.02, abs=0.02) for n in near)
+
+
+def test_a_fit_that_dips_for_a_moment_is_not_the_floor():
+    time, heels, toes = made_up("usual")
+    dip = (time > 5.0) & (time < 5.06)
+    heels[dip, 0, 2] -= 0.15
+    toes[dip, 1, 2] -= 0.045
+    detector = GaitDetector(NAMES)
+    events = [e for t, h, o in zip(time, heels, toes, strict=True) for e in detector.update_points(round(t * 1e9), h, o)]
+    late = [e for e in events if e.stamp_ns > 6e9]
+    assert all(e.position[2] == pytest.approx(0.02, abs=0.012) for e in late)
+    assert len(late) == sum(len(times) for times in contacts(GAITS["usual"], 6.0, SECONDS - 0.2).values())
+
+
+def test_the_floor_stays_while_somebody_stands_on_one_leg():
+    """The right foot is held at 0.2 m for six seconds, longer than anybody hovers."""
+    rng = np.random.default_rng(5)
+    time = np.arange(0, 12, 1 / 60)
+    heels = np.array([[0, 0.1, 0.03], [0, -0.1, 0.03]]) + NOISE_M * rng.standard_normal((len(time), 2, 3))
+    heels[:, 1, 2] += 0.2 * np.clip(np.minimum(time - 3, 9.6 - time) / 0.6, 0, 1)
+    detector, events = GaitDetector(NAMES), []
+    for t, h in zip(time, heels, strict=True):
+        events += detector.update_points(round(t * 1e9), h, h + FOOT)
+    assert {e.side for e in events} == {Side.RIGHT}
+    assert all(e.position[2] == pytest.approx(0.03, abs=0.01) for e in events)
 
 
 def test_offline_knows_the_belt_from_the_start():

@@ -105,3 +105,13 @@ def test_event_times_scale_with_speed_and_time(model, sign):
     assert found(1.0, 0.15) == pytest.approx((t, std), rel=1e-3)
     assert found(4.0, 0.30) == pytest.approx((2 * t, 2 * std), rel=0.03)
     assert event_time(model, [sample(0.0)], 0, 1.0, 0.1, Ramp()) is None
+
+
+def test_the_course_of_a_belt_reaches_back_to_the_beginning() -> None:
+    """Forty minutes with seven readings a second; the belt runs faster from the twentieth on."""
+    floor = MovingFloor()
+    for k in range(40 * 60 * 7):
+        floor._take(k / 7, (-1.0 if k < 20 * 60 * 7 else -1.5, 0.0))
+    assert len(floor.readings) <= 4000
+    given = MovingFloor(given=floor.course())
+    assert given.at(30.0) == (-1.0, 0.0) and given.at(19 * 60.0) == (-1.0, 0.0) and given.at(39 * 60.0) == (-1.5, 0.0)
