@@ -169,7 +169,9 @@ class TrackConfig:
     association_px: float = setting(
         80.0, "A detected person further than this from the predicted body (median over keypoints) is somebody else.", unit="px", low=5.0, high=2000.0
     )
-    lost_rms_px: float = setting(60.0, "A frame whose robust reprojection error is above this counts as lost.", unit="px", low=5.0, high=2000.0)
+    lost_px: float = setting(
+        60.0, "A frame whose reprojection error (median over what is seen) is above this counts as lost.", unit="px", low=5.0, high=2000.0
+    )
     reinit_after_frames: int = setting(10, "The fit is started anew after this many lost frames in a row.", unit="frames", low=1, high=1000)
     predict_s: float = setting(
         0.5, "Without usable keypoints the pose is predicted for this long before the person counts as gone.", unit="s", low=0.0, high=10.0

@@ -143,6 +143,6 @@ def _of_set(values: np.ndarray, mapped: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _rms_px(error_px: np.ndarray, confidence: np.ndarray) -> float:
-    """Of errors (C, K) whose confidence is at least 0.5; NaN without any."""
-    counted = error_px[confidence >= 0.5]
+    """Of errors (C, K) whose confidence is at least 0.5, where the camera can see the point at all; NaN without any."""
+    counted = error_px[(confidence >= 0.5) & np.isfinite(error_px)]
     return float(np.sqrt(np.mean(np.square(counted, dtype=float)))) if len(counted) else float("nan")

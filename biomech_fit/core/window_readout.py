@@ -29,7 +29,8 @@ def read_out(costs: WindowCosts, window: Window, slots: Array, covariance: Array
     speed = costs.keypoint_velocity(points, by_u)
     delay, seen = window.observed.delay[slots] + clock, window.observed.uv[slots]
     in_camera = (points.position[:, None] + speed[:, None] * delay[:, :, None, None]) @ jnp.swapaxes(cameras.rotation, -1, -2)[None]
-    uv, _, _ = costs.lens(cameras, in_camera + cameras.translation[None, :, None])
+    uv, _, valid = costs.lens(cameras, in_camera + cameras.translation[None, :, None])
+    uv = jnp.where(valid[..., None], uv, jnp.nan)
     # Keypoint covariance: pose and scales jointly, then each keypoint's own offset.
     s, k = layout.n_scales, layout.n_keypoints
     count = len(slots)

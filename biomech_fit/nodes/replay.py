@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from rclpy.node import Node
@@ -44,7 +45,7 @@ class ReplayNode(Node):
         for camera in self.recording.cameras:
             self.create_publisher(CameraInfo, f"{camera.name}/camera_info", qos.latched(), **overridable).publish(convert.camera_info_msg(camera))
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.results(10)) if s.clock else None
-        self._clock_ns: int | None = None
+        self._clock_lap, self._clock_ns = -1, 0
         self._now_ns = 0
         self._zero_shift_ns: int | None = None
         self.pacer = Pacer(
@@ -63,10 +64,10 @@ class ReplayNode(Node):
         # The system's time, not the node's clock: that may be our own /clock.
         self._now_ns = time.time_ns()
 
-    def _schedule(self) -> Iterator[tuple[float, KeypointPacket]]:
-        """(seconds, packet), lap after lap. Packets come at their arrival times where the recording has them, else at their stamps."""
+    def _schedule(self) -> Iterator[tuple[float, tuple[int, KeypointPacket]]]:
+        """(seconds, (lap, packet)), lap after lap. Packets come at their arrival times where the recording has them, else at their stamps."""
         lap_start_ns = 0
-        while True:
+        for lap in count():
             first = newest = None
             for packet in self.recording.packets():
                 at_ns = packet.stamp_ns if packet.received_ns is None else packet.received_ns
@@ -75,18 +76,20 @@ class ReplayNode(Node):
                 newest = at_ns if newest is None else max(newest, at_ns)
                 if self.settings.now_stamps:
                     packet = replace(packet, stamp_ns=packet.stamp_ns - first_stamp + self._now_ns + lap_start_ns)
-                yield (lap_start_ns + at_ns - first) * 1e-9, packet
+                yield (lap_start_ns + at_ns - first) * 1e-9, (lap, packet)
             if first is None or newest is None:
                 raise InputError(f"The recording {self.settings.recording} holds no keypoints.")
             if not self.settings.loop:
                 return
             lap_start_ns += newest - first + round(1e9 / self.recording.frame_rate_hz)
 
-    def _send(self, packet: KeypointPacket) -> None:
+    def _send(self, item: tuple[int, KeypointPacket]) -> None:
+        lap, packet = item
         # A stamp of 0 means "no stamp" in ROS: recordings that count from 0 are moved by one second.
         stamp_ns = packet.stamp_ns + (0 if self.settings.now_stamps else self._shift_ns(packet))
-        if self._clock_publisher is not None and (self._clock_ns is None or stamp_ns < self._clock_ns or stamp_ns >= self._clock_ns + CLOCK_STEP_NS):
-            self._clock_ns = stamp_ns
+        # Cameras' stamps come in any order by a little; the clock goes back only where the recording begins again.
+        if self._clock_publisher is not None and (lap != self._clock_lap or stamp_ns >= self._clock_ns + CLOCK_STEP_NS):
+            self._clock_lap, self._clock_ns = lap, stamp_ns
             self._clock_publisher.publish(Clock(clock=convert.time_msg(stamp_ns)))
         message = convert.keypoints_2d_msg(replace(packet, stamp_ns=stamp_ns), self._cameras[packet.camera], self.recording.keypoint_set)
         self._keypoints[packet.camera].publish(message)

@@ -26,6 +26,8 @@ LENS_SIGMAS = 4.0
 """Corrections of lenses are believed where at least one is larger than this many of its standard deviations."""
 ROUGH = 3.0
 """The two fits that are compared need not be as exact as the last one, by this factor."""
+UNSEEN_PX = 1e3
+"""The error of a detection where the camera cannot see the body: behind it, or beyond its lens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,8 @@ def _prediction(
     kernel, costs, distances = KERNELS[config.noise.robust_kernel], [], []
     for r, t, readout in readouts:
         trial, mask = whole[r][t], masks[r][t] & (whole[r][t].confidence > 0)
-        squared = np.sum((trial.xy - readout.uv)[mask] ** 2, -1)
+        # What was seen where the camera cannot see the body is as wrong as can be.
+        squared = np.nan_to_num(np.sum((trial.xy - readout.uv)[mask] ** 2, -1), nan=UNSEEN_PX**2)
         information = trial.information(rigs[r].noise, config.noise.pixel_sigma_px)[mask]
         costs.append(np.asarray(kernel(squared * information, config.noise.robust_scale)[0]))
         distances.append(np.sqrt(squared))

@@ -17,6 +17,8 @@ from biomech_fit.stream.camera_state import CameraHealth, CameraState
 
 _JUMP_PERIODS = 6
 """A jump of the stamps is longer than this many frames: of a slow camera two frames lost are none."""
+RESET_JUMP_S = 0.15
+"""Stamps that go back by more than this start anew."""
 _BACK_PACKETS = 3
 """A camera has gone back when this many packets in a row say so: single ones are late."""
 _TOGETHER_NS = 1_000_000_000
@@ -58,7 +60,7 @@ class Assembler:
         *,
         dead_after_s: float = 1.0,
         tolerance: float = 0.4,
-        reset_jump_s: float = 0.15,
+        reset_jump_s: float = RESET_JUMP_S,
         max_open: int = 128,
     ) -> None:
         if not cameras:

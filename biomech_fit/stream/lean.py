@@ -33,6 +33,7 @@ LEAST_BEFORE = 3
 
 def leans(error_px: np.ndarray, sigma_px: np.ndarray, seen: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """(C, 2) each camera's median residual in standard deviations, of errors (C, K, 2) where `seen` (C, K); NaN for cameras that are not `judged` (C,)."""
+    seen = seen & np.isfinite(error_px[..., 0])
     medians = [median_seen(error_px[..., i] / sigma_px, seen) for i in range(2)]
     return np.where(judged[:, None], np.stack(medians, 1), np.nan)
 

@@ -69,7 +69,7 @@ class People:
         self._watchlist = Watchlist(bones)
         self._watch = CameraWatch(len(cameras), config.refine.cameras)
         self._given = [_belief(tracker) for tracker in trackers]
-        self._past: list[CameraBelief] = []
+        self._past = self._nothing()
         """What people who are forgotten have found of the cameras."""
         workers = min(len(trackers), os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(workers, "person") if workers > 1 else None
@@ -80,8 +80,10 @@ class People:
         return len(self.tracks) > 1
 
     def clear(self) -> None:
-        """Nobody is here. Bodies and cameras stay as they were estimated."""
+        """Nobody is here. Cameras stay as they were estimated; so does the body of a single person. Of several, nobody knows who will be who."""
         for track in self.tracks:
+            if self.several and track.fitted:
+                self._free(track)
             track.tracker.drop()
             track.clear()
         self._watchlist.clear()
@@ -94,7 +96,7 @@ class People:
         for i, track in enumerate(self.tracks):
             track.tracker.restore_cameras()
             self._given[i] = _belief(track.tracker)
-        self._past = []
+        self._past = self._nothing()
         self._watch.forget()
 
     def rest(self) -> list[FrameResult]:
@@ -127,7 +129,7 @@ class People:
             for c, camera in self._watch.look(stamp_ns, sightings, self.corrected_cameras).items():
                 self._move_camera(c, camera)
         self._forget(stamp_ns)
-        results += self._search(stamp_ns, people)
+        results += self._search(stamp_ns, people, delay_s)
         told = {result.person for result in results if result.causal is not None}
         for track in self.tracks:
             if track.number not in told and (track.number == 1 or track.known):
@@ -170,13 +172,13 @@ class People:
     def _free(self, track: Track) -> None:
         """Make the place a stranger's: the body is forgotten, what it told of the cameras is not."""
         place = track.number - 1
-        self._past.append(_belief(track.tracker).beyond(self._given[place]))
+        self._past = self._past.plus(_belief(track.tracker).beyond(self._given[place]))
         track.free()
         self._given[place] = _belief(track.tracker)
 
     # --- those who are left -----------------------------------------------------------------------------------------------------------------------
 
-    def _search(self, stamp_ns: int, people: Detections) -> list[FrameResult]:
+    def _search(self, stamp_ns: int, people: Detections, delay_s: np.ndarray) -> list[FrameResult]:
         """Look for those who are not tracked. At most one starts in a frame: a start takes as long as many frames."""
         away = [track for track in self.tracks if not track.alive]
         live = [track for track in self.tracks if track.alive]
@@ -198,7 +200,7 @@ class People:
         for track, somebody in pairs:
             if not track.known:
                 self._take_known_cameras(track)
-            result = track.start(stamp_ns, somebody, self._watch.out)
+            result = track.start(stamp_ns, somebody, delay_s, self._watch.out)
             if result is not None:
                 self._watch.doubt(stamp_ns, track.misfits)
                 return [result]
@@ -292,16 +294,19 @@ class People:
             track.tracker.move_camera(c, camera, states)
         now = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
         self._given = [now.plus(given.beyond(before).forgetting(own)) for given in self._given]
-        self._past = [past.forgetting(own) for past in self._past]
+        self._past = self._past.forgetting(own)
 
     def _belief(self) -> CameraBelief:
         prior = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
         here = [_belief(track.tracker).beyond(given) for track, given in zip(self.tracks, self._given, strict=True)]
-        return combined(prior, [*self._past, *here])
+        return combined(prior, [self._past, *here])
+
+    def _nothing(self) -> CameraBelief:
+        return CameraBelief.nothing(len(self._given[0].vector))
 
     def _take_known_cameras(self, track: Track) -> None:
         """A new person begins with what the others have found of the cameras."""
-        if track.tracker.layout.n_cameras and self.several and (self._past or any(other.fitted for other in self.tracks)):
+        if track.tracker.layout.n_cameras and self.several and (self._past.information.any() or any(other.fitted for other in self.tracks)):
             track.tracker.states.take_rig(*self._belief().moments())
             self._given[track.number - 1] = _belief(track.tracker)
 

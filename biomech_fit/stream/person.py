@@ -27,6 +27,7 @@ from biomech_fit.stream.association import Views
 from biomech_fit.stream.between import BetweenFrames
 from biomech_fit.stream.camera_estimate import corrected
 from biomech_fit.stream.lag_buffer import LagBuffer
+from biomech_fit.stream.medians import misses
 from biomech_fit.stream.noise import DetectorNoise
 from biomech_fit.stream.noise_model import noise_before
 from biomech_fit.stream.pixel_motion import PixelMotion
@@ -183,8 +184,9 @@ class PersonTracker:
 
     # --- frames -----------------------------------------------------------------------------------------------------------------------------------
 
-    def start(self, stamp_ns: int, views: Views, points: np.ndarray) -> PoseEstimate | None:
-        """Place the body on triangulated points (K, 3) and settle it on the frame. None, and no track, when it does not fit."""
+    def start(self, stamp_ns: int, views: Views, points: np.ndarray, delay_s: np.ndarray) -> PoseEstimate | None:
+        """Place the body on triangulated points (K, 3) and settle it on the frame. `delay_s` (C,): each camera's stamp minus the frame's. None, and no track,
+        when it does not fit."""
         usable = np.isfinite(points).all(1)
         if usable.sum() < self.config.track.min_start_keypoints:
             return None
@@ -204,7 +206,7 @@ class PersonTracker:
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
         self._pace.begin(stamp_ns)
         self.frames = 0
-        newest, _, result = self.take(stamp_ns, views, Status.OK, np.zeros(len(self.cameras)), self.config.window.start_iterations, START_WIDEN)
+        newest, _, result = self.take(stamp_ns, views, Status.OK, delay_s, self.config.window.start_iterations, START_WIDEN)
         if newest is None or self.is_off(result, views):
             self.drop()
             return None
@@ -341,8 +343,7 @@ class PersonTracker:
 
     def is_off(self, result: Result, views: Views) -> bool:
         """Whether the newest body lies far from what was seen of it."""
-        errors = result.frames.error_px[0][views.confidence > 0]
-        return bool(np.median(errors) > self.config.track.lost_rms_px)
+        return misses(result.frames.error_px[0], views.confidence, self.config.track.lost_px)
 
     def _frame(self, views: Views, delay_s: np.ndarray, share: float, u: float, late: int) -> Frame:
         xy = np.where((views.confidence > 0)[..., None], views.xy, 0.0)

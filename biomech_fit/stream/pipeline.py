@@ -18,7 +18,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, Status
-from biomech_fit.stream.assembler import Assembler
+from biomech_fit.stream.assembler import RESET_JUMP_S, Assembler
 from biomech_fit.stream.association import cleaned
 from biomech_fit.stream.camera_estimate import camera_uncertainty
 from biomech_fit.stream.camera_report import CameraReport
@@ -99,8 +99,16 @@ class FitPipeline:
         return results + self._people.rest()
 
     def feed_frame_set(self, frame_set: FrameSet) -> list[FrameResult]:
-        """Take a set that somebody else assembled (message_filters)."""
-        return self._results([frame_set], None)
+        """Take a set that somebody else assembled (message_filters). One that is not later than the last is left out; where stamps have gone back by more
+        than `RESET_JUMP_S`, the fit starts anew."""
+        back_s = (self._newest_ns - frame_set.stamp_ns) * 1e-9
+        if not self._newest_ns or back_s < 0:
+            return self._results([frame_set], None)
+        if back_s <= RESET_JUMP_S:
+            return []
+        rest = self._people.rest()
+        self._clear()
+        return rest + self._results([frame_set], None)
 
     def set_subject(self, subject: KnownBody) -> list[FrameResult]:
         """Know the first person from now on, or, by a base model, what to expect of everybody: their tracks start anew with the next frame, the cameras'
@@ -234,6 +242,7 @@ class FitPipeline:
         loaded_error = np.linalg.norm(loaded - xy, axis=-1)
 
         def rms(values: np.ndarray) -> np.ndarray:
-            return np.array([np.sqrt(np.nanmean(values[:, c][counted[:, c]] ** 2)) if counted[:, c].any() else np.nan for c in range(count)])
+            known = counted & np.isfinite(values)
+            return np.array([np.sqrt(np.mean(values[:, c][known[:, c]] ** 2)) if known[:, c].any() else np.nan for c in range(count)])
 
         return rms(error), rms(loaded_error)

@@ -180,7 +180,7 @@ class PointsPipeline:
             results += self._step(stamp_ns, views or self._nothing())
             if tracker.window is not None or any(r.stamp_ns == stamp_ns and r.causal is not None for r in results):
                 return results
-        estimate = None if views is None else tracker.start(stamp_ns, views, views.points)
+        estimate = None if views is None else tracker.start(stamp_ns, views, views.points, np.zeros(0))
         if estimate is None:
             self._status = Status.NO_PERSON if views is None else Status.LOST if self._was_lost else Status.INITIALISING
             return [*results, FrameResult(stamp_ns, self._status, None, None, 0.0)]

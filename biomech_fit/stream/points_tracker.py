@@ -62,13 +62,13 @@ class PointsTracker(PersonTracker):
         super().__init__(body, mapped, [], config, config.stream.frame_rate_hz, device, costs, config.points.pose_memory_s)
         self._lengths = _lengths(self.template, bones)
 
-    def start(self, stamp_ns: int, views: Views, points: np.ndarray) -> PoseEstimate | None:
+    def start(self, stamp_ns: int, views: Views, points: np.ndarray, delay_s: np.ndarray) -> PoseEstimate | None:
         """Place the body on the points; with directions on points of the model's own size."""
         if self.by_direction:
             size = np.nanmedian(_lengths(points, self._bones) / self._lengths) if np.isfinite(_lengths(points, self._bones)).any() else np.nan
             centre = np.nanmean(points, axis=0)
             points = centre + (points - centre) / size
-        return super().start(stamp_ns, views, points)
+        return super().start(stamp_ns, views, points, delay_s)
 
     def is_off(self, result: Result, views: Views) -> bool:
         """Whether the newest body lies far from the points seen of it, or its bones lie otherwise."""

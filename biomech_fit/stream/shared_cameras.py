@@ -28,6 +28,11 @@ class CameraBelief:
         return cls(information, information @ mean)
 
     @classmethod
+    def nothing(cls, states: int) -> CameraBelief:
+        """Of somebody who has seen nothing."""
+        return cls(np.zeros((states, states)), np.zeros(states))
+
+    @classmethod
     def before(cls, mean: np.ndarray, information: np.ndarray) -> CameraBelief:
         """A prior."""
         return cls(information, information @ mean)

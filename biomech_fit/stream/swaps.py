@@ -122,8 +122,10 @@ class SideSwaps:
 
 
 def ahead_px(predicted: np.ndarray, step_s: float) -> np.ndarray:
-    """(C,) px by which a prediction (C, K, 2) over `step_s` may be wrong: half the acceleration times the time squared, as large as the camera sees it."""
-    metre_px = np.ptp(predicted, axis=1).max(1) / HEIGHT_M
+    """(C,) px by which a prediction (C, K, 2), NaN = not known, over `step_s` may be wrong: half the acceleration times the time squared, as large as the
+    camera sees it."""
+    height_px = (np.fmax.reduce(predicted, axis=1) - np.fmin.reduce(predicted, axis=1)).max(1)
+    metre_px = np.nan_to_num(height_px) / HEIGHT_M
     return 0.5 * ACCELERATION_M_S2 * step_s**2 * metre_px
 
 

@@ -15,6 +15,7 @@ from biomech_fit.stream.association import Found, Views
 from biomech_fit.stream.camera_watch import MISFIT, STILL_MISFIT, Sighting, judge, misfits_at_start, without
 from biomech_fit.stream.lag import lag_sums
 from biomech_fit.stream.lean import leans
+from biomech_fit.stream.medians import misses
 from biomech_fit.stream.person import PersonTracker, SlowEstimate
 from biomech_fit.stream.swaps import START_PX, SideSwaps, ahead_px
 
@@ -104,10 +105,11 @@ class Track:
 
     # --- frames -----------------------------------------------------------------------------------------------------------------------------------
 
-    def start(self, stamp_ns: int, found: Found, out: np.ndarray) -> FrameResult | None:
-        """Begin with somebody who was found; None, and no track, where the body does not fit. `out` (C,): cameras that are not to be used."""
+    def start(self, stamp_ns: int, found: Found, delay_s: np.ndarray, out: np.ndarray) -> FrameResult | None:
+        """Begin with somebody who was found; None, and no track, where the body does not fit. `delay_s` (C,): each camera's stamp minus the frame's; `out`
+        (C,): cameras that are not to be used."""
         views, points = self._straightened(stamp_ns, found, out)
-        estimate = self.tracker.start(stamp_ns, views, points)
+        estimate = self.tracker.start(stamp_ns, views, points, delay_s)
         if estimate is None:
             return None
         status = Status.REINITIALISED if self.was_lost else Status.OK
@@ -116,7 +118,7 @@ class Track:
         self.was_lost, self._bad, self.seen_ns = False, 0, stamp_ns
         self.status, self._status_now, self.views = status, Status.OK, views
         self._look_at(estimate)
-        return self._result(stamp_ns, status, replace(estimate, status=status), None, views)
+        return self._result(stamp_ns, status, replace(estimate, status=status), None, views, delay_s)
 
     def step(self, stamp_ns: int, views: Views, delay_s: np.ndarray, others: bool, out: np.ndarray) -> list[FrameResult]:
         """Fit one frame. Where the track ends with it, its last smoothed frames are returned and it is no longer alive.
@@ -151,7 +153,7 @@ class Track:
         self.sighting = self._sighting(arrays, whole, delay_s, left_out, speed_px_s)
         self.recent.append(FittedFrame(views.xy, views.confidence, error_px, causal.keypoints[self.tracker.mapped]))
         self._look_at(causal)
-        bad = enough and np.median(error_px[views.confidence > 0]) > self.config.track.lost_rms_px
+        bad = enough and misses(error_px, views.confidence, self.config.track.lost_px)
         self._bad = self._bad + 1 if bad or (others and not enough) else 0
         if self._bad >= self.config.track.reinit_after_frames:
             # The person is there, but not where the body is.
@@ -201,7 +203,7 @@ class Track:
         return kept, found.points if kept is views else triangulate_robust(cameras, kept.xy, kept.confidence)[0]
 
     def _result(
-        self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views, delay_s: np.ndarray | None = None
+        self, stamp_ns: int, status: Status, causal: PoseEstimate, smoothed: PoseEstimate | None, views: Views, delay_s: np.ndarray
     ) -> FrameResult:
         self.fitted += 1
         mapped = self.tracker.mapped

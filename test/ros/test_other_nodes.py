@@ -250,6 +250,33 @@ def test_replay_node_keeps_the_timing(tmp_path):
         assert stamps[30] == stamps[0] > 0 and np.allclose(np.diff(stamps[:30]), 1e9 / 60, atol=2)  # the second lap has the same stamps
         assert clocks and time_ns(clocks[-1].clock) <= max(stamps)
         node.pacer.stop()
+        assert sum(time_ns(b.clock) < time_ns(a.clock) for a, b in itertools.pairwise(clocks)) == len(stamps) // 30
         for values, words in (({}, "recording is empty"), ({"recording": str(tmp_path / "none")}, "none")):
             with pytest.raises(InputError, match=words):
                 replay.ReplayNode(context=context, parameter_overrides=overrides(**values))
+
+
+def test_the_clock_of_a_replay_does_not_go_back_where_packets_are_late(tmp_path):
+    """Two cameras, of whose packets a third arrives later than the next one, and one lap."""
+    replay = pytest.importorskip("biomech_fit.nodes.replay")
+    from rosgraph_msgs.msg import Clock
+
+    from biomech_fit.sim.config import SimConfig
+    from biomech_fit.sim.simulate import simulate
+    from biomech_fit.sim.write import write
+
+    write(simulate(SimConfig(seconds=0.5, cameras=2, late_fraction=0.3, late_ms=25.0)), tmp_path, bag=True)
+    with ros() as (context, add, spin_until):
+        peer = add(Node("peer", context=context))
+        got, clocks = [], []
+        for name in ("cam01", "cam02"):
+            peer.create_subscription(bf.Keypoints2D, f"{name}/keypoints", got.append, qos.keypoints())
+        peer.create_subscription(Clock, "/clock", clocks.append, qos.results(100))
+        values = {"recording": str(tmp_path / "bag"), "calibration": str(tmp_path), "clock": True, **WHEN_ASKED_TWICE}
+        node = add(replay.ReplayNode(context=context, parameter_overrides=overrides(**values)))
+        begin(spin_until, node, peer, ("cam01", "cam02"))
+        assert spin_until(lambda: node.finished and len(got) >= 60, 5.0)
+        stamps = [time_ns(m.header.stamp) for m in got]
+        assert any(b < a for a, b in itertools.pairwise(stamps))
+        times = [time_ns(c.clock) for c in clocks]
+        assert len(times) > 20 and times == sorted(times)

@@ -26,7 +26,7 @@ from biomech_fit.offline.rig import Rig
 from biomech_fit.offline.solve import MAX_TURN_RAD, OfflineSolve
 from biomech_fit.offline.trial import Trial
 from biomech_fit.offline.two_stage import InverseKinematics, two_stage
-from biomech_fit.stream.camera_estimate import corrected_lenses
+from biomech_fit.stream.camera_estimate import corrected
 from biomech_fit.stream.noise_model import noise_before
 
 RATE_HZ, PIXEL_PX = 60.0, 1.0
@@ -155,7 +155,7 @@ def test_a_wrong_lens_is_found() -> None:
     trial = walk.trial(noise_px=0.3)
     states = np.zeros((len(walk.cameras), 3))
     states[1] = np.log(1.01), 0.03, 0.0
-    walk.cameras = corrected_lenses(walk.cameras, states)
+    walk.cameras = corrected(walk.cameras, np.r_[np.zeros(7 * len(walk.cameras)), states.ravel()])
     solve = solver([walk], [trial], settings(**{"refine.cameras": True, "refine.intrinsics": "focal_distortion", "noise.pixel_sigma_px": 0.3}))
     costs = []
     for lenses in (False, True):

@@ -207,6 +207,19 @@ def test_who_is_forgotten_makes_room(pipeline: FitPipeline) -> None:
     assert pipeline.subject(number).frames > 20
 
 
+def test_after_a_new_start_nobody_has_the_body_of_somebody_else(pipeline: FitPipeline) -> None:
+    """Who is who cannot be told when stamps go back; what the people told of the cameras is kept."""
+    play(pipeline, scene().packets())
+    cameras = np.diag(pipeline._people.rig_estimate()[1])
+    plain = FitPipeline(scene().body, scene().cameras, scene().keypoint_set, CONFIG)
+    pipeline.reset()
+    for track in pipeline._people.tracks:
+        scales = track.tracker.layout.scales
+        np.testing.assert_array_equal(track.tracker.slow.mean[scales], 0.0)
+        np.testing.assert_allclose(np.diag(track.tracker.slow.covariance)[scales], np.diag(plain.tracker.slow.covariance)[scales])
+    np.testing.assert_allclose(np.diag(pipeline._people.rig_estimate()[1]), cameras, rtol=0.05)
+
+
 def test_all_that_the_people_say_of_the_cameras_comes_together() -> None:
     """With perturbed cameras: the combined corrections are surer than those of who came first, about as sure as of who inherited them, and no worse."""
     s = scene(calibration_rotation_deg=0.4, calibration_translation_mm=15.0)

@@ -480,7 +480,43 @@ def test_sets_from_another_synchroniser_are_taken(pipeline: FitPipeline) -> None
     assert len(causal(results)) == frames_of(s) and np.nanmedian(errors_mm(causal(results), s)) < CAUSAL_MM
 
 
+def test_sets_whose_stamps_go_back_are_left_out_or_start_anew(pipeline: FitPipeline) -> None:
+    """Twice the same set, one from before, then all stamps set back by a second: never a pose that is frozen while its status says OK."""
+    s, sets = scene(), {}
+    for packet in s.packets():
+        sets.setdefault(packet.stamp_ns, {})[packet.camera] = packet
+    stamps = sorted(sets)
+    results = [r for stamp in stamps[:40] for r in pipeline.feed_frame_set(FrameSet(stamp, sets[stamp], (), stamp))]
+    assert not [r for stamp in (stamps[39], stamps[37]) for r in pipeline.feed_frame_set(FrameSet(stamp, sets[stamp], (), stamp))]
+    again = [r for stamp in stamps[5:40] for r in pipeline.feed_frame_set(FrameSet(stamp, sets[stamp], (), stamp))]
+    poses = causal(again)
+    assert [pose.stamp_ns for pose in poses] == stamps[5:40] and np.nanmedian(errors_mm(poses, s, 0.0)) < CAUSAL_MM
+    # What the lag held back of the first time is given out before.
+    assert {pose.stamp_ns for pose in smoothed(results) + smoothed(again[:40])} >= set(stamps[:40])
+
+
 # --- other pipelines ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_camera_that_looks_away_sees_nothing_of_the_person() -> None:
+    """A fifth camera with its back to the person, and somebody else in the middle of its picture: it has no reprojection of the person, and is fine."""
+    s = scene()
+    back = replace(s.cameras[0], name="away", rotation=np.diag([-1.0, 1.0, -1.0]) @ s.cameras[0].rotation)
+    back = replace(back, translation=-back.rotation @ s.cameras[0].centre)
+    pipeline = FitPipeline(s.body, [*s.cameras, back], s.keypoint_set, CONFIG)
+    results, rng = [], np.random.default_rng(0)
+    for packet in s.packets():
+        pipeline.feed_keypoints(packet)
+        if packet.camera == s.cameras[0].name:
+            stranger = [640.0, 512.0] + 60 * rng.standard_normal((1, 26, 2))
+            pipeline.feed_keypoints(KeypointPacket("away", packet.stamp_ns, np.float32(stranger), np.full((1, 26), 0.9, np.float32), np.array([-1], np.int32)))
+        results += pipeline.poll()
+    poses = causal(results)
+    assert len(poses) >= frames_of(s) - 2 and np.nanmedian(errors_mm(poses, s)) < CAUSAL_MM
+    for pose in poses:
+        assert np.isnan(pose.reprojected_xy[4]).all() and np.isfinite(pose.reprojected_xy[:4]).all()
+        assert "away" not in pose.cameras_used and pose.reprojection_rms_px < 30
+    assert pipeline.calibration().fits[4] == CameraFit.FINE
 
 
 def test_a_known_body_is_accurate_from_the_first_frames(compiled: FitPipeline) -> None:
