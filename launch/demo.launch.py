@@ -49,6 +49,7 @@ def _demo(context):
             "calibration": str(calibration),
             "keypoint_set": value["keypoint_set"],
             "namespace": value["namespace"],
+            "frame_rate_hz": value["frame_rate_hz"],
             "rviz": value["rviz"],
         }.items(),
     )

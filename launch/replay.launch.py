@@ -16,7 +16,7 @@ ARGUMENTS = {
     "loop": ("false", "Start again at the end."),
     "namespace": ("", "Namespace of all nodes and topics."),
     "calibration": ("", "Calibration file (needed: the fitter reads it, too)."),
-    "keypoint_set": ("halpe_26", "Keypoint set of the recording."),
+    "keypoint_set": ("", "Keypoint set of the recording, for the fitter, too; empty = the recording's own, and halpe_26 for the fitter."),
 }
 
 
@@ -24,8 +24,7 @@ def _replay(context):
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     settings = {
         "recording": value["recording"],
-        "calibration": value["calibration"],
-        "keypoint_set": value["keypoint_set"],
+        **{name: value[name] for name in ("calibration", "keypoint_set") if value[name]},
         "rate": float(value["rate"]),
         "loop": value["loop"].lower() in ("true", "1", "yes"),
         "clock": True,

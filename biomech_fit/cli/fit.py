@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from biomech_fit.cli.folders import make_folder
 from biomech_fit.cli.track import add_input_options
 from biomech_fit.cli.track_points import step_settings
+from biomech_fit.formats.folder import make_folder
 
 
 def add_parser(subparsers: Any) -> None:

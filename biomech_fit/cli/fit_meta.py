@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from biomech_fit.cli.folders import make_folder
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_noise import KeypointNoise
+from biomech_fit.formats.folder import make_folder
 
 MIN_PEOPLE = 2
 EVIDENCE = 2

@@ -14,9 +14,9 @@ from biomech_fit.cli.track_points import read_gait, say_summary, step_settings
 def run_fit_points(args: argparse.Namespace, names: list[str]) -> int:
     """Fits the files and writes OUT, of several files a folder in it for each by its name. Raises InputError for options that need cameras, and for a file
     whose points are no body's."""
-    from biomech_fit.cli.folders import make_folder
     from biomech_fit.config import FitConfig, load_config
     from biomech_fit.core.errors import InputError
+    from biomech_fit.formats.folder import make_folder
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.points_recording import is_points_file, open_points
     from biomech_fit.formats.subject import read_subject, subject_from_estimate, write_subject

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from biomech_fit.cli.folders import make_folder
+from biomech_fit.formats.folder import make_folder
 
 
 def add_parser(subparsers: Any) -> None:

@@ -10,9 +10,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from biomech_fit.cli.folders import make_folder
 from biomech_fit.cli.points_body import is_osim, print_approximations
 from biomech_fit.cli.track_points import run_points, step_settings
+from biomech_fit.formats.folder import make_folder
 
 
 def add_parser(subparsers: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from biomech_fit.cli.folders import make_folder
+from biomech_fit.formats.folder import make_folder
 
 FEET = ("LHeel", "RHeel", "LBigToe", "RBigToe")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -56,7 +57,9 @@ class FitterNode(LifecycleNode):
         # The values of the file that `config` names become the defaults, so that what is given as a parameter wins over it.
         given: dict[str, Parameter] = self._parameter_overrides
         path = given["config"].value if "config" in given else ""
-        parameters.declare(self, FitterNodeConfig(fit=load_config(path) if path else FitConfig()), self._locked)
+        known = isinstance(path, str) and path
+        parameters.declare(self, FitterNodeConfig(fit=load_config(path) if known else FitConfig()), self._locked)
+        self.add_on_set_parameters_callback(_refuse_config)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
 
     def _locked(self) -> str | None:
@@ -87,6 +90,15 @@ class FitterNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begins to receive. Where that is not possible the node stays inactive and says why."""
+        try:
+            return self._activate(state)
+        except Exception as error:
+            self.get_logger().error(f"The node cannot be activated: {type(error).__name__}: {error}")
+            self.close()
+            return FAILURE
+
+    def _activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._outputs is not None and self._inputs is not None and self._setup is not None and self._triggers is not None
         outcome = super().on_activate(state)
         poll_s = min(0.25 * self._setup.config.stream.deadline_s, 0.02)
@@ -139,7 +151,9 @@ class FitterNode(LifecycleNode):
             self._jump_handle.unregister()
             self._jump_handle = None
         if self._worker is not None:
-            self._worker.stop()
+            if not self._worker.stop():
+                self.get_logger().error("The fit has not ended in time; what it still says is lost.")
+                self._worker.wait()
             self._worker = None
 
     def _release(self) -> None:
@@ -183,6 +197,11 @@ class FitterNode(LifecycleNode):
         rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics(calibration)]
         yield
         self._diagnostics_publisher.publish(self.diagnostics.message(self._now_ns(), rows))
+
+
+def _refuse_config(changed: list[Parameter]) -> SetParametersResult:
+    fixed = any(parameter.name == "config" for parameter in changed)
+    return SetParametersResult(successful=not fixed, reason=f"Parameter config cannot be set {parameters.AT_START}." if fixed else "")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from biomech_fit.ros import image, parameters, qos
 from biomech_fit.ros.convert import time_ns
 from biomech_fit.ros.convert_estimates import cameras_from_msg
 from biomech_fit.ros.diagnostics import Diagnostics
+from biomech_fit.ros.setup import check_topic_names
 from biomech_fit.ros.spin import run_node
 
 STATES_KEPT = 300
@@ -32,11 +33,12 @@ class OverlayNode(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("overlay_node", **kwargs)
-        parameters.declare(self, OverlayNodeConfig())
+        parameters.declare(self, OverlayNodeConfig(), fixed=True)
         self.settings = s = parameters.read(self, OverlayNodeConfig())
         self.diagnostics = Diagnostics(self)
         if not s.camera:
             raise InputError("Parameter camera is empty; it must name the camera whose images come in.")
+        check_topic_names([s.camera])
         self.camera: Camera | None = self._loaded_camera()
         self._states: deque[bf.BodyState] = deque(maxlen=STATES_KEPT)
         self._waiting: deque[tuple[float, Image | CompressedImage]] = deque()

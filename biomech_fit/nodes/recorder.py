@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.config.node import FitterNodeConfig, RecorderNodeConfig
 from biomech_fit.config.version import version
 from biomech_fit.core.errors import InputError
+from biomech_fit.formats.folder import make_folder
 from biomech_fit.report.outputs import write_outputs
 from biomech_fit.ros import parameters, qos
 from biomech_fit.ros.collect import collected
@@ -25,19 +27,22 @@ from biomech_fit.ros.spin import run_node
 
 
 class RecorderNode(Node):
-    """See docs/nodes.md. Writes once, when it ends; `finished` is true then. Raises InputError for a bad parameter or file."""
+    """See docs/nodes.md. Writes once, when it ends; `finished` is true then, and `exit_code` 2 where that was not possible. Raises InputError for a bad
+    parameter, file or folder."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("recorder_node", **kwargs)
-        parameters.declare(self, RecorderNodeConfig())
+        parameters.declare(self, RecorderNodeConfig(), fixed=True)
         self.settings = s = parameters.read(self, RecorderNodeConfig())
         if not s.output:
             raise InputError("Parameter output is empty; it must name the folder for the results.")
+        make_folder(Path(s.output))
         fit = FitConfig()
         fit = replace(fit, stream=replace(fit.stream, frame_rate_hz=s.frame_rate_hz))
         like_fitter = FitterNodeConfig(calibration=s.calibration, cameras=s.cameras, world_up=s.world_up, keypoint_set=s.keypoint_set, model=s.model, fit=fit)
         self.setup = load_setup(like_fitter)
-        self.finished = self._written = False
+        self.finished = self._ended = False
+        self.exit_code = 0
         self.states: list[bf.BodyState] = []
         self.smoothed: list[bf.BodyState] = []
         self.events: list[bf.GaitEvent] = []
@@ -58,6 +63,7 @@ class RecorderNode(Node):
         self._listen(bf.SubjectModel, "subject_model", partial(setattr, self, "_subject"), qos.latched())
         for name, messages in self.keypoints.items():
             self._listen(bf.Keypoints2D, f"{name}/keypoints", messages.append, qos.keypoints())
+        self._sets: set[str] = set()
         self.create_timer(0.25, self._look_at_the_clock)
         self.get_logger().info("Ready.")
 
@@ -67,6 +73,11 @@ class RecorderNode(Node):
     def _receive(self, state: bf.BodyState) -> None:
         self._last = time.monotonic()
         self.states.append(state)
+        if state.keypoint_set and state.keypoint_set not in self._sets:
+            self._sets.add(state.keypoint_set)
+            if state.keypoint_set != self.setup.keypoint_set.name:
+                own = self.setup.keypoint_set.name
+                self.get_logger().warning(f"The fitter's keypoint set is {state.keypoint_set}, here it is {own}: keypoints of other names will be missing.")
         self.delays_s.append((self.get_clock().now().nanoseconds - time_ns(state.header.stamp)) * 1e-9)
 
     def _count(self, _: JointState) -> None:
@@ -76,17 +87,24 @@ class RecorderNode(Node):
         now = time.monotonic()
         idle = self.settings.idle_s > 0 and bool(self.states) and now - self._last > self.settings.idle_s
         if not self.finished and (idle or now - self._began > 60 * self.settings.max_minutes):
-            self.write()
-            self.finished = True
+            self._end()
 
     def close(self) -> None:
         """At the end of the process: writes what there is, unless it has been written."""
-        if self.states and not self._written:
+        self._end()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self.finished = self._ended = True
+        try:
             self.write()
+        except (InputError, OSError) as error:
+            self.exit_code = 2
+            self.get_logger().error(str(error) if isinstance(error, InputError) else f"The recording cannot be written to {self.settings.output}: {error}.")
 
     def write(self) -> None:
-        """Writes the folder."""
-        self._written = True
+        """Writes the folder. Raises InputError where nothing was received."""
         self.get_logger().info(f"Writing {len(self.states)} frames ...")
         result = collected(
             self.setup,

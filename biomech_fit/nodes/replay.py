@@ -19,6 +19,7 @@ from biomech_fit.core.types import KeypointPacket
 from biomech_fit.formats.recording import Recording, open_recording
 from biomech_fit.ros import convert, parameters, qos
 from biomech_fit.ros.pacer import Pacer
+from biomech_fit.ros.setup import check_topic_names
 from biomech_fit.ros.spin import run_node
 
 CLOCK_STEP_NS = 5_000_000
@@ -29,7 +30,7 @@ class ReplayNode(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("replay_node", **kwargs)
-        parameters.declare(self, ReplayNodeConfig())
+        parameters.declare(self, ReplayNodeConfig(), fixed=True)
         self.settings = s = parameters.read(self, ReplayNodeConfig())
         if not s.recording:
             raise InputError("Parameter recording is empty; it must name a recording: a folder, bag or file.")
@@ -41,6 +42,7 @@ class ReplayNode(Node):
             self.get_logger().warning(notice)
         overridable = {"qos_overriding_options": qos.overridable()}
         self._cameras = {c.name: c for c in self.recording.cameras}
+        check_topic_names(self._cameras)
         self._keypoints = {name: self.create_publisher(bf.Keypoints2D, f"{name}/keypoints", qos.keypoints(), **overridable) for name in self._cameras}
         for camera in self.recording.cameras:
             self.create_publisher(CameraInfo, f"{camera.name}/camera_info", qos.latched(), **overridable).publish(convert.camera_info_msg(camera))

@@ -31,8 +31,8 @@ class SimulatorNode(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("simulator_node", **kwargs)
-        parameters.declare(self, SimulatorNodeConfig())
-        parameters.declare(self, SimConfig(), prefix="sim.")
+        parameters.declare(self, SimulatorNodeConfig(), fixed=True)
+        parameters.declare(self, SimConfig(), prefix="sim.", fixed=True)
         self.settings = parameters.read(self, SimulatorNodeConfig())
         config = parameters.read(self, SimConfig(), prefix="sim.")
         self.finished = False

@@ -52,7 +52,8 @@ def collected(
         raise InputError("No body state and subject were received; there is nothing to write.")
     first = min([time_ns(m.header.stamp) for sent in keypoints.values() for m in sent[:1]] or [time_ns(states[0].header.stamp)])
     stamps = {time_ns(m.header.stamp): m for m in states}
-    cameras = cameras_from_msg(calibration) if calibration is not None else list(setup.cameras)
+    estimated = _calibration_estimate(setup, calibration)
+    cameras = estimated.cameras
     observations = _Observations(setup, cameras, keypoints)
     collector = Collector(setup.body, setup.cameras, setup.keypoint_set, max((m.lag_s for m in smoothed), default=0.0))
     for stamp, message in sorted(stamps.items()):
@@ -67,7 +68,7 @@ def collected(
     rate_hz = setup.config.stream.frame_rate_hz
     span_s = (max(stamps) - min(stamps)) * 1e-9 + 1 / rate_hz
     result = collector.result(
-        _calibration_estimate(setup, cameras, calibration),
+        estimated,
         estimate,
         rate_hz,
         span_s,
@@ -140,19 +141,20 @@ class _Observations:
         return xy, confidence
 
 
-def _calibration_estimate(setup: FitSetup, cameras: Sequence[Camera], message: bf.CameraCalibrationState | None) -> CalibrationEstimate:
-    count = len(cameras)
-    nan = np.full(count, np.nan)
-    if message is None:
-        return CalibrationEstimate(0, tuple(cameras), tuple(setup.cameras), (False,) * count, np.full((count, 6, 6), np.nan), nan * 0, nan, nan, nan)
-    return CalibrationEstimate(
-        time_ns(message.header.stamp),
-        tuple(cameras),
-        tuple(setup.cameras),
-        tuple(message.refined),
-        np.array(message.covariance, float).reshape(count, 6, 6),
-        np.array(message.time_offset_s, float),
-        np.array(message.time_offset_std_s, float),
-        np.array(message.reprojection_rms_px, float),
-        np.array(message.loaded_reprojection_rms_px, float),
-    )
+def _calibration_estimate(setup: FitSetup, message: bf.CameraCalibrationState | None) -> CalibrationEstimate:
+    """The cameras that are recorded, as the fitter last told of them; those that it does not use, and all where it said nothing, as they were loaded."""
+    count = len(setup.cameras)
+    cameras, refined, covariance = list(setup.cameras), [False] * count, np.full((count, 6, 6), np.nan)
+    offset, offset_std, rms, loaded_rms = np.full((4, count), np.nan)
+    offset[:] = 0.0
+    if message is not None:
+        told, blocks = cameras_from_msg(message), np.array(message.covariance, float).reshape(-1, 6, 6)
+        place = {camera.name: i for i, camera in enumerate(told)}
+        for c, camera in enumerate(setup.cameras):
+            i = place.get(camera.name)
+            if i is not None:
+                cameras[c], refined[c], covariance[c] = told[i], bool(message.refined[i]), blocks[i]
+                offset[c], offset_std[c] = message.time_offset_s[i], message.time_offset_std_s[i]
+                rms[c], loaded_rms[c] = message.reprojection_rms_px[i], message.loaded_reprojection_rms_px[i]
+    stamp_ns = 0 if message is None else time_ns(message.header.stamp)
+    return CalibrationEstimate(stamp_ns, tuple(cameras), tuple(setup.cameras), tuple(refined), covariance, offset, offset_std, rms, loaded_rms)

@@ -87,7 +87,8 @@ class Diagnostics:
     def _status(self, level: str | int, name: str, sentence: str, values: dict) -> DiagnosticStatus:
         code = level_code(level)
         pairs = [KeyValue(key=str(key), value=_text(value)) for key, value in values.items()]
-        return DiagnosticStatus(level=code, name=f"{self._node.get_name()}: {name}", message=sentence, hardware_id="biomech_fit", values=pairs)
+        title = f"{self._node.get_fully_qualified_name().lstrip('/')}: {name}"
+        return DiagnosticStatus(level=code, name=title, message=sentence, hardware_id="biomech_fit", values=pairs)
 
 
 def level_code(level: str | int | bytes) -> bytes:

@@ -72,12 +72,13 @@ class FitterOutputs:
 
     def _marked(self) -> bool:
         """Whether anybody sees markers."""
-        return self._settings.publish_markers and bool(self._publishers["markers"].get_subscription_count())
+        return bool(self._publishers["markers"].get_subscription_count()) and bool(self._node.get_parameter("publish_markers").value)
 
     def _markers(self, person: PersonOutputs, estimate: PoseEstimate) -> None:
         if not self._marked():
             return
-        array = person.markers(estimate, bool(self._node.get_parameter("markers.ellipsoids").value))
+        rate_hz, ellipsoids = (self._node.get_parameter(name).value for name in ("marker_rate_hz", "markers.ellipsoids"))
+        array = person.markers(estimate, float(rate_hz), bool(ellipsoids))
         if array is not None:
             self._publishers["markers"].publish(array)
 

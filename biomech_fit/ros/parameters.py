@@ -11,13 +11,17 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from biomech_fit.config.load import from_mapping
-from biomech_fit.config.setting import checked_value, default_of, leaves, valid_values
+from biomech_fit.config.setting import checked_value, default_of, leaves, unknown_name, valid_values
 from biomech_fit.core.errors import InputError
 
 T = TypeVar("T")
 
 
-def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda: None, prefix: str = "") -> None:
+AT_START = "while the node runs; start it anew with another value"
+"""Why a parameter that is read at the start cannot be set."""
+
+
+def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda: None, prefix: str = "", fixed: bool = False) -> None:
     """Declares every setting of a configuration dataclass; its values are the defaults, nested groups become dotted names.
 
     Args:
@@ -26,6 +30,7 @@ def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda
         prefix: of all names, e.g. ``sim.``.
         locked: why settings that need a new configuration (all under ``fit.`` and those so marked) cannot be set now, as the end of a sentence;
             None = they can.
+        fixed: all are read at the start only, and cannot be set afterwards.
 
     Raises:
         InputError: a value given at the start is not valid; names the parameter and the valid values.
@@ -33,6 +38,7 @@ def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda
     entries = {prefix + name: entry for name, entry in leaves(type(settings))}
     for name, entry in entries.items():
         default = _plain(_value(settings, name.removeprefix(prefix)))
+        _mend(node._parameter_overrides, name, entry)
         try:
             node.declare_parameter(name, default, _descriptor(entry))
             checked_value(entry, node.get_parameter(name).value, f"Parameter {name}")
@@ -46,6 +52,8 @@ def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda
             entry = entries.get(parameter.name)
             if entry is None:
                 continue
+            if fixed:
+                return SetParametersResult(successful=False, reason=f"Parameter {parameter.name} cannot be set {AT_START}.")
             if reason is not None and (entry.metadata["restart"] or parameter.name.startswith("fit.")):
                 return SetParametersResult(successful=False, reason=f"Parameter {parameter.name} cannot be set {reason}.")
             try:
@@ -55,6 +63,25 @@ def declare(node: Node, settings: Any, locked: Callable[[], str | None] = lambda
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(check)
+
+
+def warn_of_unknown(node: Node) -> None:
+    """Says which parameters given at the start the node does not have: ROS ignores them, and one file may be for several nodes. To be called last."""
+    names = [name for name in node.get_parameters_by_prefix("") if not name.startswith("qos_overrides.")]
+    for name in node._parameter_overrides:
+        if not node.has_parameter(name) and not name.startswith("qos_overrides."):
+            node.get_logger().warning(f"{unknown_name(name, names, f'{node.get_name()} ignores a parameter: it')}")
+
+
+def _mend(overrides: dict[str, Parameter], name: str, entry: Any) -> None:
+    """What YAML makes of a value: y is a boolean there, and an empty list has no type."""
+    given = overrides.get(name)
+    if given is None:
+        return
+    if given.value is True and "y" in entry.metadata["choices"]:
+        overrides[name] = Parameter(name, value="y")
+    elif given.value is None and isinstance(default_of(entry), tuple):
+        overrides[name] = Parameter(name, Parameter.Type.STRING_ARRAY, [])
 
 
 def read(node: Node, settings: T, prefix: str = "") -> T:

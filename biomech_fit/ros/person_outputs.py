@@ -86,9 +86,9 @@ class PersonOutputs:
         if result.smoothed is not None and self._is_finite(result.smoothed):
             self._state("body_state_smoothed", result.smoothed, result)
 
-    def markers(self, estimate: PoseEstimate, ellipsoids: bool) -> MarkerArray | None:
+    def markers(self, estimate: PoseEstimate, rate_hz: float, ellipsoids: bool) -> MarkerArray | None:
         """The body's markers; None where the last ones are not old enough."""
-        period_ns = 1e9 / self._settings.marker_rate_hz
+        period_ns = 1e9 / rate_hz
         if self._last_marker_ns is not None and abs(estimate.stamp_ns - self._last_marker_ns) <= 0.9 * period_ns:
             return None
         self._last_marker_ns = estimate.stamp_ns

@@ -78,7 +78,8 @@ class FitterServices:
         except (TimeoutError, CancelledError):
             response.message = f"The fit did not answer within {ANSWER_S:g} s."
         except OSError as error:
-            response.message = f"{error.filename or 'The file'} cannot be written: {error.strerror}."
+            folder = Path(error.filename).parent if error.filename else "the folder"
+            response.message = f"Nothing can be written to {folder}: {error.strerror}."
         except Exception as error:
             response.message = f"{type(error).__name__}: {error}"
         if not response.success:
@@ -109,9 +110,9 @@ class FitterServices:
         return self._wrote(path) + (f" {self._trial.sentence()}" if self._trial else "")
 
     def _save_calibration(self, pipeline: Any) -> str:
-        estimate = pipeline.calibration()
-        if not estimate.stamp_ns:
+        if not pipeline.subject().frames:
             raise InputError("No person has been tracked yet; the cameras are as they were loaded.")
+        estimate = pipeline.calibration()
         refined = {camera.name: fallen_camera(camera, self._setup.world_up) for camera in estimate.cameras}
         like = self._setup.calibration
         if like is None:
@@ -123,7 +124,7 @@ class FitterServices:
 
     def _target(self, name: str) -> Path:
         """Where to write: never over what was there before this node, unless `save_overwrites`."""
-        wanted = Path(self._node.get_parameter("save_directory").value or ".").absolute() / name
+        wanted = Path(self._node.get_parameter("save_directory").value or ".").expanduser().absolute() / name
         path, number = wanted, 1
         while path.exists() and path not in self._written and not self._node.get_parameter("save_overwrites").value:
             number += 1

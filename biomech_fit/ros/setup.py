@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +20,8 @@ from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.subject import Subject, read_subject
 from biomech_fit.formats.world_up import upright_camera
 
+_TOPIC_NAME = re.compile(r"(?!.*__)[A-Za-z_][A-Za-z0-9_]*")
+
 
 @dataclass(frozen=True, eq=False)
 class FitSetup:
@@ -25,8 +29,9 @@ class FitSetup:
 
     body: BodyModel
     cameras: list[Camera]
-    """None where 3D points come in."""
+    """Empty where 3D points come in."""
     calibration: Calibration | None
+    """None where 3D points come in."""
     keypoint_set: KeypointSet
     config: FitConfig
     subject: Subject | None
@@ -38,7 +43,8 @@ class FitSetup:
     def notices(self) -> list[str]:
         """What is odd about the files, in sentences."""
         notice = self.subject.notice(self.keypoint_set.name) if self.subject else None
-        return [*(self.calibration.notices if self.calibration else []), *([notice] if notice else [])]
+        alone = [f"There is one camera only, '{self.cameras[0].name}'; a person is found with two or more."] if len(self.cameras) == 1 else []
+        return [*(self.calibration.notices if self.calibration else []), *alone, *([notice] if notice else [])]
 
 
 def load_setup(settings: FitterNodeConfig) -> FitSetup:
@@ -78,4 +84,15 @@ def select_cameras(cameras: list[Camera], names: tuple[str, ...]) -> list[Camera
     for name in names:
         if name not in known:
             raise InputError(f"Parameter cameras names '{name}', which the calibration does not have; it has: {', '.join(known)}.")
-    return [camera for camera in cameras if not names or camera.name in names]
+    chosen = [camera for camera in cameras if not names or camera.name in names]
+    check_topic_names(camera.name for camera in chosen)
+    return chosen
+
+
+def check_topic_names(cameras: Iterable[str]) -> None:
+    """Cameras' names are parts of topics' names. Raises InputError for one that cannot be."""
+    for name in cameras:
+        if not _TOPIC_NAME.fullmatch(name):
+            raise InputError(
+                f"Camera '{name}' cannot have topics: ROS wants letters, digits and _ in their names, no digit first and no __. Rename it in the calibration."
+            )

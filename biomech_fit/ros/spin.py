@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import signal
 import sys
@@ -14,9 +13,11 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from biomech_fit.core.errors import InputError
+from biomech_fit.ros.parameters import warn_of_unknown
 
 
 def make_executor(context: Context | None = None) -> Executor:
@@ -29,21 +30,25 @@ def make_executor(context: Context | None = None) -> Executor:
 
 
 def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
-    """Runs a node until it is interrupted, or until its attribute `finished` is true. Gives the exit code: 2 after bad input, which is said in one line.
+    """Runs a node until SIGINT or SIGTERM, or until its attribute `finished` is true. Gives the exit code: 2 after bad input, which is said in one line.
 
-    A node's `close()` is called at the end. Ctrl-C reaches a launched process twice (from the terminal and from launch), so cleaning up survives it.
+    A node's `close()` is called at the end, while it still can publish and log: signals do not shut ROS down here. Ctrl-C reaches a launched process twice
+    (from the terminal and from launch); the second one changes nothing.
     """
     node: Any = None
     code = 0
+    interrupted = threading.Event()
     try:
-        rclpy.init(args=args)
+        _init(args)
+        _on_signals(interrupted.set)
         node = make()
+        warn_of_unknown(node)
         executor = make_executor()
         executor.add_node(node)
         gc.collect()
         gc.freeze()  # what has been imported stays: no collection looks through it
         never: Future = Future()
-        while rclpy.ok() and not getattr(node, "finished", False):
+        while rclpy.ok() and not interrupted.is_set() and not getattr(node, "finished", False):
             executor.spin_until_future_complete(never, timeout_sec=0.2)  # spin_once would come back here for every message: a fourth more of a core
     except InputError as error:
         print(error, file=sys.stderr)
@@ -51,14 +56,27 @@ def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        # Shutting down gives the signal back to Python: it is ignored before and after.
-        for step in (_ignore_interrupts, getattr(node, "close", None), getattr(node, "destroy_node", None), rclpy.try_shutdown, _ignore_interrupts):
-            if step is not None:
-                with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        for step in (getattr(node, "close", None), getattr(node, "destroy_node", None), rclpy.try_shutdown):
+            try:
+                if step is not None:
                     step()
-    return code
+            except InputError as error:
+                print(error, file=sys.stderr)
+                code = 2
+            except (KeyboardInterrupt, ExternalShutdownException):
+                pass
+    return code or getattr(node, "exit_code", 0)
 
 
-def _ignore_interrupts() -> None:
+def _init(args: list[str] | None) -> None:
+    """Raises InputError for arguments that ROS cannot read, e.g. a parameter file that is not there."""
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        raise InputError(f"The ROS arguments cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _on_signals(then: Callable[[], None]) -> None:
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: then())

@@ -75,6 +75,10 @@ class FitWorker:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def wait(self) -> None:
+        """Until it has stopped: nobody else may touch the pipeline before."""
+        self._thread.join()
+
     def feed(self, packet: Input) -> None:
         """Takes a packet, or a set of packets that was assembled elsewhere."""
         with self._wake:

@@ -92,7 +92,7 @@ class Assembler:
     def _restart(self) -> None:
         self._open: list[_OpenSet] = []
         self._suspects: deque[KeypointPacket] = deque(maxlen=4 * len(self.cameras))
-        self._suspect_run = 0
+        self._suspect_run = self._late_run = 0
         self._last_emitted: int | None = None
         self._emitted_centre = 0.0
         self._now: int | None = None
@@ -130,7 +130,15 @@ class Assembler:
         corrected = stamp - state.offset_ns
         if self._last_emitted is not None and (stamp <= self._last_emitted or corrected <= self._emitted_centre + tolerance):
             state.late += 1
+            self._late_run += 1
+            if self._late_run < _BACK_PACKETS * len(self.cameras):
+                return
+            # Everybody is late: it was one wrong stamp that has been given out.
+            self._restart()
+            self._reset_flag = True
+            self._accept(packet, state)
             return
+        self._late_run = 0
         group = None
         best = tolerance
         for candidate in reversed(self._open):  # the newest is the likely one
@@ -177,7 +185,10 @@ class Assembler:
             return False
         far_ns = max(self._jump_ns, _JUMP_PERIODS * self._period_ns)
         if packet.stamp_ns > newest + far_ns:
-            return True
+            # After a pause of all cameras stamps have gone on as much as the clock on which packets arrive.
+            last = self._last_arrival()
+            paused_ns = 0 if packet.received_ns is None or last is None else max(packet.received_ns - last, 0)
+            return abs(packet.stamp_ns - newest - paused_ns) > far_ns
         own = self._state[packet.camera].last_stamp
         if own is None:  # a camera that joins may be slow
             return packet.stamp_ns < newest - max(far_ns, _TOGETHER_NS)
@@ -190,8 +201,9 @@ class Assembler:
         self._suspects.append(packet)
         self._suspect_run += 1
         together = [p for p in self._suspects if abs(p.stamp_ns - packet.stamp_ns) <= max(self._jump_ns, _TOGETHER_NS)]
-        now = self._now if packet.received_ns is None or self._now is None else max(self._now, packet.received_ns)
-        live = {name for name, s in self._state.items() if self._alive(s, now)} | {packet.camera}
+        # Those who were there before this packet: after a pause nobody is alive, and one must not speak for all.
+        last = self._last_arrival()
+        live = {name for name, s in self._state.items() if self._alive(s, last)} | {packet.camera}
         newest = max((s.last_stamp for s in self._state.values() if s.last_stamp is not None), default=packet.stamp_ns)
         count = Counter(p.camera for p in together)
         agree = sum(n >= (_BACK_PACKETS if packet.stamp_ns < newest else 1) for n in count.values())
@@ -261,6 +273,9 @@ class Assembler:
         if deadline is not None and now >= deadline:
             return deadline
         return now if len(self._open) > self._max_open else None
+
+    def _last_arrival(self) -> int | None:
+        return max((s.last_arrival for s in self._state.values() if s.last_arrival is not None), default=None)
 
     def _alive(self, state: CameraState, now: int | None = None) -> bool:
         now = self._now if now is None else now

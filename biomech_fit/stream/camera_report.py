@@ -99,11 +99,11 @@ def correction(estimate: CalibrationEstimate, c: int) -> tuple[float, float]:
 
 
 def _stream_problem(health: CameraHealth, now: _Counts, before: _Counts) -> str:
-    if not health.alive:
-        return "The camera has stopped sending keypoints." if health.received else "The camera has sent nothing yet."
     came = max(now.received - before.received, 1)
     if now.bad_stamps > before.bad_stamps:
         return f"The camera's stamps are far from the other cameras': {now.bad_stamps - before.bad_stamps} packets were dropped. Are the clocks synchronised?"
+    if not health.alive:
+        return "The camera has stopped sending keypoints." if health.received else "The camera has sent nothing yet."
     late, lost = now.late - before.late, now.lost - before.lost
     if late > BAD_SHARE * came:
         behind = f"They arrive {-1e3 * health.lead_s:.0f} ms after the other cameras'; " if health.lead_s < -BEHIND_S else ""

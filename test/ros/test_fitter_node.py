@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,18 @@ def test_configure_fails_with_a_sentence(calibration, values, words, monkeypatch
         assert not rig.pipelines
 
 
+@pytest.mark.parametrize("name", ["2-left", "cam 02", "cam-1", "left__2"])
+def test_a_camera_that_cannot_have_topics_is_named(name, tmp_path, capfd):
+    path = tmp_path / "Calib.toml"
+    write_calibration(path, [replace(CAMERAS[0], name=name), *CAMERAS[1:]])
+    with ros() as (context, add, spin_until):
+        rig = Rig(context, add, spin_until, str(path))
+        assert rig.node.trigger_configure() == FAILURE
+        assert f"Camera '{name}' cannot have topics" in capfd.readouterr().err
+        rig = Rig(context, add, spin_until, str(path), cameras=["cam2", "cam3"])
+        assert rig.node.trigger_configure() == SUCCESS
+
+
 def test_parameters_are_checked_at_the_start(calibration):
     with ros() as (context, add, spin_until):
         for values, words in (
@@ -192,6 +205,33 @@ def test_parameters_are_checked_when_set(rig):
     assert rig.pipeline.setup.config.window.frames == 16 and rig.pipeline.setup.config.noise.pixel_sigma_px == 5.0
     locked = put("fit.window.frames", 32)
     assert not locked.successful and "clean it up" in locked.reason
+    late = put("config", "other.yaml")
+    assert not late.successful and "start it anew" in late.reason
+
+
+def test_what_yaml_makes_of_a_value_is_understood(calibration):
+    """y is true in YAML, and an empty list has no type there."""
+    with ros() as (context, add, _):
+        given = [Parameter("calibration", value=calibration), Parameter("world_up", value=True), Parameter("cameras", Parameter.Type.NOT_SET, None)]
+        node = add(FitterNode(pipeline_factory=FakePipeline, context=context, parameter_overrides=given))
+        assert node.get_parameter("world_up").value == "y" and list(node.get_parameter("cameras").value) == []
+
+
+def test_markers_follow_their_parameters(rig):
+    """While the node is active: none, and then few."""
+    rig.activate()
+    rig.frames(3)
+    assert rig.spin_until(lambda: bool(rig.got["markers"]))
+    assert rig.node.set_parameters([Parameter("publish_markers", value=False)])[0].successful
+    rig.spin_until(lambda: False, 0.3)
+    rig.got["markers"].clear()
+    rig.frames(5)
+    rig.spin_until(lambda: False, 0.3)
+    assert not rig.got["markers"]
+    assert rig.node.set_parameters([Parameter("publish_markers", value=True), Parameter("marker_rate_hz", value=1.0)])[1].successful
+    rig.frames(10)
+    rig.spin_until(lambda: False, 0.3)
+    assert sum(any(m.ns == "keypoints" for m in a.markers) for a in rig.got["markers"]) <= 2
 
 
 def test_settings_file_gives_way_to_parameters(calibration, tmp_path):
@@ -273,7 +313,9 @@ def test_services(rig, tmp_path):
     assert not rig.call("reset").success
     rig.node.set_parameters([Parameter("save_directory", value=str(tmp_path))])
     assert rig.node.trigger_activate() == SUCCESS
-    assert not rig.call("save_subject").success
+    for name in ("save_subject", "save_calibration"):
+        answer = rig.call(name)
+        assert not answer.success and "No person has been tracked" in answer.message
     assert rig.spin_until(lambda: linked(rig.node, rig.peer))
     rig.frames(2)
     for name, file in (("save_subject", "subject.yaml"), ("save_calibration", "calibration.toml")):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from ros_fakes import PERIOD_NS, FakePipeline, linked, overrides, ring, ros, standing
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -21,6 +22,7 @@ from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.nodes.overlay import OverlayNode
 from biomech_fit.nodes.recorder import RecorderNode
 from biomech_fit.ros import qos
+from biomech_fit.ros.collect import collected
 from biomech_fit.ros.convert import body_state_msg, gait_event_msg, header, keypoints_2d_msg, time_ns
 from biomech_fit.ros.convert_estimates import calibration_msg, cameras_from_msg, subject_from_msg, subject_msg
 from biomech_fit.ros.image import compressed_array, image_array, image_msg
@@ -93,6 +95,34 @@ def test_slow_states_survive_the_messages(setup):
     estimate = replace(pipeline.subject(), scales=np.linspace(-0.1, 0.1, len(setup.body.scale_names)))
     back = subject_from_msg(subject_msg(estimate, setup.body, setup.keypoint_set), setup.body)
     assert np.allclose(back.scales, estimate.scales, atol=1e-6) and back.segment_lengths_m.keys() == estimate.segment_lengths_m.keys()
+
+
+def test_recorder_says_what_cannot_be_written(setup, tmp_path, capfd):
+    """A folder that cannot be made, at once; nothing received, at the end; and what is read at the start cannot be set later."""
+    (tmp_path / "file").write_text("")
+    calibration = str(setup.calibration.path)
+    with ros() as (context, add, _):
+        with pytest.raises(InputError, match="cannot be made"):
+            RecorderNode(context=context, parameter_overrides=overrides(output=str(tmp_path / "file"), calibration=calibration))
+        node = add(RecorderNode(context=context, parameter_overrides=overrides(output=str(tmp_path / "out"), calibration=calibration)))
+        refused = node.set_parameters([Parameter("max_minutes", value=1.0)])[0]
+        assert not refused.successful and "while the node runs" in refused.reason
+        node.close()
+        assert node.finished and node.exit_code == 2 and "there is nothing to write" in capfd.readouterr().err
+
+
+def test_two_of_the_fitters_cameras_can_be_recorded(setup):
+    """In the recording's order, with what the fitter told of these; one that it does not use is as it was loaded."""
+    message = calibration_msg(replace(FakePipeline(setup).calibration(), time_offset_s=np.array([0.001, 0.002, 0.003])), frame_id="world")
+    two = replace(setup, cameras=[CAMERAS[2], CAMERAS[0]])
+    result = collected(two, [state(setup, START_NS), state(setup, START_NS + PERIOD_NS)], [], {}, message, subject_msg_of(setup))
+    assert [camera.name for camera in result.cameras_refined] == ["cam3", "cam1"]
+    unknown = replace(setup, cameras=[CAMERAS[0], replace(CAMERAS[1], name="other")])
+    assert [c.name for c in collected(unknown, [state(setup, START_NS)], [], {}, message, subject_msg_of(setup)).cameras_refined] == ["cam1", "other"]
+
+
+def subject_msg_of(setup):
+    return subject_msg(FakePipeline(setup).subject(), setup.body, setup.keypoint_set)
 
 
 def test_recorder_writes_what_came(setup, tmp_path):

@@ -41,12 +41,17 @@ def stream(seconds=5.0, period=PERIOD, latency=0.020, jitter=0.0, loss=0.0, seed
     return [p for _, _, p in out], frame_of
 
 
-def run(assembler, packets):
+def run_live(assembler, packets):
+    """The stream goes on afterwards."""
     sets = []
     for p in packets:
         assembler.feed(p)
         sets += assembler.poll(p.received_ns)
-    return sets + assembler.flush()
+    return sets
+
+
+def run(assembler, packets):
+    return run_live(assembler, packets) + assembler.flush()
 
 
 def check(sets, frame_of):
@@ -263,6 +268,34 @@ def test_pause_of_all_cameras_goes_on():
     sets = run(assembler, packets)
     check(sets, frame_of)
     assert not assembler.took_reset() and len(sets) == 210 and sum(len(s.packets) for s in sets) >= 210 * 8 - 8
+
+
+@pytest.mark.parametrize("ahead_s", [2.0, 3600.0])
+@pytest.mark.parametrize("pause_s", [0.0, 0.4, 5.0])
+def test_one_wrong_stamp_after_a_pause_does_not_stop_the_stream(pause_s, ahead_s):
+    """All cameras pause while the clock goes on and is looked at; then the first packet has a stamp far ahead, and everything else is as before."""
+    assembler = Assembler(CAMERAS, PERIOD, deadline_s=0.05, dead_after_s=0.5)
+    first, _ = stream(1.0)
+    sets = run_live(assembler, first)
+    for k in range(round(pause_s / 0.01)):
+        sets += assembler.poll(first[-1].received_ns + (k + 1) * 10 * MS)
+    start_s = 1.0 + pause_s
+    later = [packet(p.camera, (p.stamp_ns - 10**9) * 1e-9 + start_s, (p.received_ns - 10**9) * 1e-9 + start_s) for p in stream(3.0, seed=1)[0]]
+    later[0] = packet(later[0].camera, start_s + ahead_s, (later[0].received_ns - 10**9) * 1e-9)
+    after = run_live(assembler, later)
+    assert len(after) >= 178 and all(s.stamp_ns < (start_s + 4.1) * 1e9 for s in after)
+    assert not assembler.took_reset()
+
+
+def test_a_stream_that_has_been_led_astray_comes_back():
+    """The only camera that sends for a while is a day ahead, until it is believed; then all send as before."""
+    assembler = Assembler(CAMERAS, PERIOD, deadline_s=0.05, dead_after_s=0.5)
+    run_live(assembler, stream(1.0)[0])
+    alone = [packet("cam0", 86400 + k * PERIOD, 2.0 + k * PERIOD) for k in range(60)]
+    run_live(assembler, alone)
+    later = [packet(p.camera, (p.stamp_ns - 10**9) * 1e-9 + 3.1, (p.received_ns - 10**9) * 1e-9 + 3.1) for p in stream(2.0, seed=1)[0]]
+    after = run_live(assembler, later)
+    assert assembler.took_reset() and len([s for s in after if s.stamp_ns < 10e9]) >= 100
 
 
 def test_irregular_rate():

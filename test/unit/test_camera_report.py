@@ -52,6 +52,7 @@ def report() -> CameraReport:
         ({"late": 60, "lead_s": 0.003}, "60 of 600 were dropped. stream.deadline_s says"),
         ({"lost": 100}, "loses frames: 100 of 700"),
         ({"bad_stamps": 4}, "stamps are far from the other cameras': 4 packets"),
+        ({"alive": False, "bad_stamps": 4}, "stamps are far from the other cameras': 4 packets"),
     ],
 )
 def test_what_is_wrong_with_the_stream(report: CameraReport, change: dict, words: str) -> None:
