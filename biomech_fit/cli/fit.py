@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if args.meta:
         from biomech_fit.cli.fit_meta import run_meta
 
+        if args.workers < 1:
+            raise InputError(f"--workers is {args.workers}; it must be at least 1.")
         return run_meta(args)
     if args.scheduler:
         raise InputError("--scheduler is for --meta, where many people are fitted.")
@@ -70,7 +72,7 @@ def fit_and_write(args: argparse.Namespace, paths: list[Path], out: Path, say: C
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.recording import open_recording
     from biomech_fit.formats.subject import read_subject
-    from biomech_fit.formats.world_up import upright_camera
+    from biomech_fit.formats.world_up import seen_up, upright_camera
     from biomech_fit.offline.fit import OfflineRecording, fit_person
 
     names = _names(paths)
@@ -89,23 +91,27 @@ def fit_and_write(args: argparse.Namespace, paths: list[Path], out: Path, say: C
     keypoint_set = opened[0].keypoint_set
     body = load_body_model(args.model, keypoint_set)
     subject = read_subject(args.subject) if args.subject else None
+    seen = None if args.world_up else seen_up(opened[0].cameras, keypoint_set.names, opened[0].packets())
+    world_up = args.world_up or seen or "z"
     recordings = [
-        OfflineRecording(name, [upright_camera(camera, args.world_up or "z") for camera in recording.cameras], recording.frame_rate_hz, recording.packets)
+        OfflineRecording(name, [upright_camera(camera, world_up) for camera in recording.cameras], recording.frame_rate_hz, recording.packets)
         for name, recording in zip(names, opened, strict=True)
     ]
     person = fit_person(recordings, body, keypoint_set, config, subject, say)
     partly = subject.notice(keypoint_set.name) if subject else None
-    notices = [partly] if partly else []
+    stands = f"The person stands along {seen} of the calibration's world, which is taken for up; --world-up sets another." if seen not in (None, "z") else None
+    notices = [notice for notice in (partly, stands) if notice]
     for notice in [*person.notices, *notices]:
         say(notice)
-    _write(args, out, person, dict(zip(names, opened, strict=True)), body, keypoint_set, config, notices, say)
+    _write(args, out, person, dict(zip(names, opened, strict=True)), body, keypoint_set, config, notices, world_up, say)
     return person, body
 
 
 def _write(
     args: argparse.Namespace, folder: Path, person: Any, opened: dict[str, Any], body: Any, keypoint_set: Any, config: Any, notices: list[str],
-    say: Callable[[str], None],
+    world_up: str, say: Callable[[str], None],
 ) -> None:  # fmt: skip
+    from biomech_fit.cli.doubts import doubts
     from biomech_fit.config.version import version
     from biomech_fit.core.gait import GaitSettings
     from biomech_fit.formats.atomic import write_text
@@ -122,18 +128,21 @@ def _write(
         recording = opened[name]
         collector = Collector(body, trial.calibration.loaded, keypoint_set, 0.0, GaitSettings(**asdict(config.gait)))
         collector.add(trial.results)
+        odd = doubts(trial.calibration, person.subject, trial.results, config.refine)
+        for notice in odd:
+            say(f"{name}: {notice}")
         result = collector.result(
             trial.calibration,
             person.subject,
             recording.frame_rate_hz,
             sum(person.seconds.values()),
-            notices=[*recording.notices, *notices],
+            notices=[*recording.notices, *notices, *odd],
             source=name,
             subject=person.subject.name,
             version=version(),
             calibration=recording.calibration,
             subject_model=model,
-            world_up=args.world_up or "z",
+            world_up=world_up,
             step_settings=steps,
             offline=True,
         )

@@ -24,7 +24,8 @@ def run_meta(args: argparse.Namespace) -> int:
     """Fits every person, learns the base model, and writes both."""
     from biomech_fit.offline.farm import Job, run_jobs
 
-    people = {path.resolve().name: _recordings(path) for path in args.recordings}
+    options = {"calibration": args.calibration, "keypoint_set": args.keypoint_set, "frame_rate": args.frame_rate}
+    people = {path.resolve().name: _recordings(path, options) for path in args.recordings}
     if len(people) < max(MIN_PEOPLE, len(args.recordings)):
         raise InputError(f"--meta needs at least {MIN_PEOPLE} people in folders of different names; given were {', '.join(str(p) for p in args.recordings)}.")
     make_folder(args.out)
@@ -133,12 +134,12 @@ def _noise(read: dict[str, np.ndarray]) -> KeypointNoise:
     return KeypointNoise(sigma, *law, float(read["noise_correlation_time_s"]))
 
 
-def _recordings(path: Path) -> list[Path]:
-    """A person's recordings: the path itself, or, where it is a folder of recordings, each of them."""
+def _recordings(path: Path, options: dict[str, Any]) -> list[Path]:
+    """A person's recordings: the path itself, or, where it is a folder of recordings, each of them. `options`: of `open_recording`."""
     from biomech_fit.formats.recording import open_recording
 
     try:
-        open_recording(path)
+        open_recording(path, **options)
         return [path]
     except InputError as error:
         if not path.is_dir():
@@ -146,10 +147,11 @@ def _recordings(path: Path) -> list[Path]:
         found = []
         for inner in sorted(path.iterdir()):
             try:
-                open_recording(inner)
+                open_recording(inner, **options)
                 found.append(inner)
-            except InputError:
-                continue
+            except InputError as problem:
+                if inner.is_dir():
+                    _say(f"{path.name}: '{inner.name}' is left out: {problem}")
         if not found:
             raise InputError(f"'{path}' is neither a recording nor a folder of recordings: {error}") from None
         return found

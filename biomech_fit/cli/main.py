@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import importlib
 import sys
+import threading
 
 from biomech_fit.config.version import version
 from biomech_fit.core.errors import InputError
@@ -48,6 +50,7 @@ def _axes_joined(arguments: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command. Exit code: 0 = done, 2 = bad input (said in one sentence on stderr), 130 = interrupted."""
     arguments = _axes_joined(sys.argv[1:] if arguments is None else arguments)
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         args = parser(arguments[0] if arguments else None).parse_args(arguments)
         return args.run(args) or 0
@@ -60,6 +63,23 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # e.g. `biomech-fit bench | head`
         sys.stderr.close()
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"biomech-fit: '{error.filename}' cannot be read or written: {error.strerror}.", file=sys.stderr)
+        return 2
+    finally:
+        sys.unraisablehook = before
+
+
+def _unraisable(raised: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C during a callback that cannot raise (JAX has one in the garbage collection) would be lost: it is raised again a moment later."""
+    if issubclass(raised.exc_type, KeyboardInterrupt):
+        again = threading.Timer(0.02, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(raised)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ import argparse
 import sys
 import time
 from dataclasses import fields
+from pathlib import Path
 
 from tqdm import tqdm
 
 from biomech_fit.config.load import from_mapping
 from biomech_fit.config.setting import default_of, valid_values
 from biomech_fit.core.errors import InputError
+from biomech_fit.formats.folder import make_folder
 from biomech_fit.sim.config import SimConfig
 
 
@@ -66,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     from biomech_fit.sim.write import write
 
     config = config_from_arguments(arguments)
+    make_folder(Path(arguments.output))
     begin = time.monotonic()
     simulation = simulate(config)
     with tqdm(desc="writing", unit="packet", disable=not sys.stderr.isatty(), leave=False) as bar:

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         return run_points(args)
     from tqdm import tqdm
 
+    from biomech_fit.cli.doubts import doubts
     from biomech_fit.config import FitConfig, load_config
     from biomech_fit.config.version import version
     from biomech_fit.core.errors import InputError
@@ -87,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
     pipeline = FitPipeline(body, cameras, recording.keypoint_set, config, subject)
     if len(cameras) < 2:
         raise InputError(f"'{args.recording}' has keypoints of one camera only, '{cameras[0].name}'; at least two calibrated cameras are needed.")
+    gait, steps = GaitSettings(**asdict(config.gait)), step_settings(config, args.skip_steps)
     make_folder(args.out)
     quiet = not sys.stderr.isatty()
     print(f"Compiling for {len(cameras)} cameras, {len(recording.keypoint_set)} keypoints ...", file=sys.stderr)
     pipeline.compile()
-    gait, steps = GaitSettings(**asdict(config.gait)), step_settings(config, args.skip_steps)
     people = range(1, config.stream.max_people + 1)
     collectors = {n: Collector(body, cameras, recording.keypoint_set, config.window.lag_s, gait, n) for n in people}
     began = time.perf_counter()
@@ -111,7 +112,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"No person could be tracked in '{args.recording}': {_why(pipeline)}")
     partly = subject.notice(recording.keypoint_set.name) if subject else None
     stands = f"The person stands along {seen} of the calibration's world, which is taken for up; --world-up sets another." if seen not in (None, "z") else None
-    notices = [*recording.notices, *(notice for notice in (partly, stands) if notice)]
+    first = min(estimates)
+    odd = doubts(pipeline.calibration(), estimates[first], collectors[first].frames, config.refine)
+    notices = [*recording.notices, *(notice for notice in (partly, stands) if notice), *odd]
     for notice in notices:
         print(notice, file=sys.stderr)
     _remove_people(args.out)
@@ -132,11 +135,11 @@ def run(args: argparse.Namespace) -> int:
             world_up=world_up,
             step_settings=steps,
         )
-        if n == min(estimates):
+        if n == first:
             write_outputs(args.out, result, report=not args.no_report)
-            _say(args.out, result, pipeline.compiled_s)
+            _say(args.out, result, pipeline.compiled_s, not args.no_report)
         if len(people) > 1:
-            write_outputs(args.out / "people" / f"person_{n}", result, report=not args.no_report and n != min(estimates))
+            write_outputs(args.out / "people" / f"person_{n}", result, report=not args.no_report and n != first)
     if len(people) > 1:
         print(f"People: {', '.join(f'{n} ({estimate.frames} frames)' for n, estimate in estimates.items())}; each in {args.out / 'people'}/person_<number>.")
     return 0
@@ -153,7 +156,7 @@ def _why(pipeline: Any) -> str:
     return next(sentence for _, name, sentence, _ in pipeline.diagnostics() if name == "track")
 
 
-def _say(out: Path, result: Any, compiled_s: float) -> None:
+def _say(out: Path, result: Any, compiled_s: float, report: bool) -> None:
     """A few lines on how it went."""
     from biomech_fit.report.figures import summarise
 
@@ -163,4 +166,5 @@ def _say(out: Path, result: Any, compiled_s: float) -> None:
     pace = f"{summary['realtime_factor']:.1f} x real time; compiled in {compiled_s:.1f} s"
     print(f"Tracked {fitted} of {summary['frames']} frames in {result.wall_s:.1f} s ({pace}).")
     print(f"Reprojection: median {pixels['median']:.1f} px (loaded calibration {pixels['median_before']:.1f}), GC_10 {pixels['gc10']:.2f}.")
-    print(f"Written: {out} (report.html, joint_angles.mot, keypoints.trc, summary.json ...; smoothed/ holds the same at a fixed lag)")
+    files = f"{'report.html, ' if report else ''}joint_angles.mot, keypoints.trc, summary.json"
+    print(f"Written: {out} ({files} ...; smoothed/ holds the same at a fixed lag)")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ import yaml
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.config.setting import checked_value, default_of, is_group, leaves, unknown_name, valid_values
+from biomech_fit.config.yaml_data import parse_yaml
 from biomech_fit.core.errors import InputError
 
 MAX_FILE_BYTES = 1_000_000
@@ -33,11 +33,11 @@ def load_config(path: str | Path | None = None, *, base: FitConfig | None = None
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{path} has {path.stat().st_size} bytes; a configuration has at most {MAX_FILE_BYTES}.")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"), path)
     except OSError as error:
         raise InputError(f"The configuration {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"The configuration {path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"The configuration {path} is not a text file.") from None
     if content is None:
         return config
     content = _without_ros_wrapper(content)
@@ -82,18 +82,13 @@ def from_mapping(content: Any, base: C, prefix: str = "") -> C:
 
 
 def validate(config: Any, prefix: str = "") -> None:
-    """Checks every setting of a configuration made in Python, and those that must agree. Raises InputError."""
+    """Checks every setting of a configuration made in Python. Raises InputError."""
     for entry in fields(config):
         value = getattr(config, entry.name)
         if is_group(entry):
             validate(value, f"{prefix}{entry.name}.")
         else:
             checked_value(entry, value, prefix + entry.name)
-
-
-def to_mapping(config: Any) -> dict[str, Any]:
-    """The settings as nested plain data."""
-    return {entry.name: to_mapping(value) if is_dataclass(value := getattr(config, entry.name)) else value for entry in fields(config)}
 
 
 def to_yaml(config: Any) -> str:
@@ -119,14 +114,6 @@ def _yaml_scalar(value: Any) -> str:
         text = repr(value)
         return text if "." in text or "e" not in text else text.replace("e", ".0e")
     return yaml.safe_dump(value).removesuffix("...\n").strip()
-
-
-def write_config(path: str | Path, config: FitConfig) -> None:
-    """Writes `to_yaml` whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(to_yaml(config), encoding="utf-8")
-    os.replace(temporary, path)
 
 
 @dataclass(frozen=True)

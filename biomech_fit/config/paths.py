@@ -29,8 +29,3 @@ def share_directory() -> Path:
 def config_directory() -> Path:
     """share_directory()/config: default.yaml, rigs/, models/, keypoint_sets/, rviz/."""
     return share_directory() / "config"
-
-
-def launch_directory() -> Path:
-    """share_directory()/launch."""
-    return share_directory() / "launch"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any
 
 from biomech_fit.core.errors import InputError
+
+_LARGEST = 1e300
+"""A whole number beyond it is none that a float can be."""
 
 
 def setting(
@@ -70,7 +72,7 @@ def checked_value(entry: Field, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise bad
         return tuple(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         raise bad
     if isinstance(default, int):
         if value != int(value):

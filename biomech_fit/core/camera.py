@@ -149,6 +149,9 @@ def _first_positive_root(coefficients: list[float] | np.ndarray) -> float:
     return float(real.min()) if real.size else np.inf
 
 
+_LEAST_FOCAL_PX, _MOST_FOCAL_PX = 1.0, 1e6
+
+
 def check_camera(camera: Camera) -> None:
     """Raise `InputError` naming the camera and the field if an entry cannot be right."""
     problem = _problem(camera)
@@ -166,8 +169,8 @@ def _problem(camera: Camera) -> str | None:
         if not np.isfinite(value).all():
             return f"{field} has a value that is not finite"
     m = camera.matrix
-    if not (m[0, 0] > 0 and m[1, 1] > 0):
-        return f"the focal lengths in matrix must be positive, not {m[0, 0]:g} and {m[1, 1]:g}"
+    if not all(_LEAST_FOCAL_PX <= focal <= _MOST_FOCAL_PX for focal in (m[0, 0], m[1, 1])):
+        return f"the focal lengths in matrix must be between {_LEAST_FOCAL_PX:g} and {_MOST_FOCAL_PX:g} px, not {m[0, 0]:g} and {m[1, 1]:g}"
     if abs(m[0, 1]) > 1e-6 * m[0, 0]:
         return f"matrix has a skew of {m[0, 1]:g} px; only zero skew is supported"
     if max(abs(m[1, 0]), abs(m[2, 0]), abs(m[2, 1]), abs(m[2, 2] - 1)) > 1e-9:

@@ -103,6 +103,8 @@ class PoseStarter:
             rhs = rhs - jnp.concatenate([outside * beyond + pose_information * away, precision @ scales])
             return cost, matrix, rhs, jnp.linalg.norm(keypoints.position[0] - points, axis=-1)
 
+        placed = 3 if body.has_free_root else 0  # where the body is, is not limited
+
         def step(i, carry):
             # The state and the candidate are evaluated side by side: one copy of the kinematics to compile, and costs at the same kernel width.
             state, candidate, damping, _, _ = carry
@@ -115,7 +117,7 @@ class PoseStarter:
             scale = 1 / jnp.sqrt(jnp.diag(matrix[pick]))
             scaled = matrix[pick] * scale[:, None] * scale + damping * jnp.eye(n + s)
             delta = scale * jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(scaled), True), scale * rhs[pick])
-            delta = delta * jnp.minimum(1.0, 0.6 / jnp.maximum(jnp.max(jnp.abs(delta[3:])), 1e-6))
+            delta = delta * jnp.minimum(1.0, 0.6 / jnp.maximum(jnp.max(jnp.abs(delta[placed:])), 1e-6))
             return state, state + delta, damping, cost[pick], distance[pick]
 
         first = jnp.concatenate([x, jnp.zeros(s, jnp.float32)])

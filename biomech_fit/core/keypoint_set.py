@@ -15,6 +15,12 @@ class KeypointSet:
     """Index pairs that a drawing connects."""
     mirror: tuple[int, ...] = ()
     """mirror[k] is the index of the left-right partner of keypoint k (k itself on the midline)."""
+    aliases: tuple[tuple[str, ...], ...] = ()
+    """Other names for each keypoint, by which columns of .trc files and models know it; empty = none for any."""
+
+    def names_of(self, k: int) -> tuple[str, ...]:
+        """Keypoint k's name, and then its other ones."""
+        return (self.names[k], *(self.aliases[k] if self.aliases else ()))
 
     def __len__(self) -> int:
         return len(self.names)

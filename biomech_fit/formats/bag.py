@@ -20,6 +20,7 @@ from biomech_fit.formats.bag_types import CAMERA_INFO, KEYPOINTS_2D, typestore, 
 from biomech_fit.formats.bag_writer import write_bag_recording
 from biomech_fit.formats.calibration import Calibration
 from biomech_fit.formats.detections import Tally, clean_detections
+from biomech_fit.formats.frame_rate import checked_rate
 from biomech_fit.formats.keypoint_sets import guess_keypoint_set, load_keypoint_set
 from biomech_fit.formats.mcap_salvage import salvage_mcap
 
@@ -29,6 +30,8 @@ _SUFFIXES = (".mcap", ".db3")
 _PROBE_MESSAGES = 60
 """Messages per topic that are looked at when a bag is opened."""
 _SAME_CLOCK_S = 10.0
+_NO_CLOCK_NS = 3_600_000_000_000
+"""Arrival times below this count from the recording's beginning."""
 """Stamps and arrival times farther apart than this come from different clocks (simulated time, cameras' own clocks)."""
 
 
@@ -66,7 +69,7 @@ class BagRecording:
         self.cameras: list[Camera] = [by_name[name] for name in match.camera_of.values()]
         self._use_arrival = self._clocks_agree(messages)
         self.keypoint_set: KeypointSet = self._choose_keypoint_set(keypoint_set, messages)
-        self.frame_rate_hz: float = frame_rate if frame_rate is not None else self._measured_rate(messages)
+        self.frame_rate_hz: float = checked_rate(frame_rate, "The frame rate") if frame_rate is not None else self._measured_rate(messages)
         self._check_sizes(messages)
         self._compare_camera_info()
         if all(self._packet(topic, arrival, message, Tally()) is None for topic, arrival, message in messages):
@@ -100,7 +103,8 @@ class BagRecording:
             return None
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         if stamp == 0:
-            tally.add(where, "messages have no stamp; their arrival time is used")
+            if arrival >= _NO_CLOCK_NS:  # in a recording whose times count from 0 it is the first
+                tally.add(where, "messages have no stamp; their arrival time is used")
             stamp = arrival
         xy, confidence = clean_detections(message.xy.reshape(people, count, 2), message.confidence.reshape(people, count), tally, where)
         ids = np.array(message.person_ids, np.int32) if len(message.person_ids) else np.full(people, -1, np.int32)

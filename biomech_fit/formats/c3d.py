@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from biomech_fit.formats.points3d import Points3D
 _UNITS = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 _COMPUTED = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS")
 _MAX_BYTES = 2 * 1024**3
+_BLOCK, _KEY, _MOST_FRAMES = 512, 0x50, 65535
+_PROCESSORS = {84: "<", 85: "DEC", 86: ">"}
+"""Byte orders of numbers: Intel, DEC, MIPS."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ def read_c3d(path: str | Path) -> C3D:
         raise InputError(f"'{path}' does not exist.")
     if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"'{path}' has {path.stat().st_size} bytes; at most {_MAX_BYTES} are read.")
+    announced, there = _frames(path)
     try:
         content = ezc3d.c3d(str(path))
     except Exception as error:  # the library raises many kinds on damaged files
@@ -59,7 +64,38 @@ def read_c3d(path: str | Path) -> C3D:
     time_s = (int(header["first_frame"]) + np.arange(len(values))) / rate
     names = tuple(n for n, p in zip(labels, is_point, strict=False) if p)
     computed = {n: values[:, i] for i, (n, p) in enumerate(zip(labels, is_point, strict=False)) if not p}
-    return C3D(Points3D(names, time_s, points, rate), computed, _events(parameters), _up(parameters))
+    if there is not None and there < len(time_s):
+        time_s, points, computed = time_s[:there], points[:there], {name: values[:there] for name, values in computed.items()}
+    return C3D(Points3D(names, time_s, points, rate, announced), computed, _events(parameters), _up(parameters))
+
+
+def _frames(path: Path) -> tuple[int, int | None]:
+    """How many frames the header speaks of (0 where it cannot count so far), and how many of these are wholly in the file (None = all).
+
+    The library ends the process on a file that breaks off within its parameters, so these are looked at first (C3D file format: blocks of 512 bytes; header
+    words 2 to 11; the parameters' third byte). Raises InputError for such a file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_BLOCK)
+        if len(header) < _BLOCK or header[1] != _KEY or header[0] < 1:
+            raise InputError(f"'{path}' cannot be read as C3D: it does not begin with a C3D header.")
+        file.seek((header[0] - 1) * _BLOCK)
+        parameters = file.read(4)
+    processor = _PROCESSORS.get(parameters[3]) if len(parameters) == 4 else None
+    if processor is None or (header[0] - 1 + parameters[2]) * _BLOCK > size:
+        raise InputError(f"'{path}' cannot be read as C3D: it breaks off within its parameters.")
+    if processor != "<":  # other machines' numbers: the library reads them, their header is not looked at
+        return 0, None
+    points, analog, first, last, _, scale, start = struct.unpack_from("<HHHHHfH", header, 2)
+    frame = (4 * points + analog) * (4 if scale < 0 else 2)
+    announced = last - first + 1
+    if announced <= 0 or last == _MOST_FRAMES or not frame or start < 1:
+        return 0, None
+    there = max(size - (start - 1) * _BLOCK, 0) // frame
+    if not there:
+        raise InputError(f"'{path}' cannot be read as C3D: it breaks off before its first frame.")
+    return announced, there if there < announced else None
 
 
 def _labels(parameters: Any) -> list[str]:

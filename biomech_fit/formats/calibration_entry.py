@@ -45,7 +45,7 @@ class Entry:
             raise self.fail(f"the field '{field}' has far too many numbers")
         try:
             array = np.array(value, float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self.fail(f"the field '{field}' must be numbers") from None
         if not np.isfinite(array).all():
             raise self.fail(f"the field '{field}' has a value that is not finite")

@@ -12,10 +12,11 @@ import numpy as np
 import yaml
 from scipy.spatial.transform import Rotation
 
+from biomech_fit.config.yaml_data import parse_yaml
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.calibration_entry import Entry, rotation_vector
-from biomech_fit.formats.safe_read import parse_yaml, read_text
+from biomech_fit.formats.safe_read import read_text
 from biomech_fit.formats.yaml_splice import with_numbers
 
 _MATRIX = ("camera_matrix", "K", "k", "intrinsic_matrix", "Camera_Matrix", "matrix")

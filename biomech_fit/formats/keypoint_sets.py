@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,6 @@ def load_keypoint_set(name_or_path: str | Path) -> KeypointSet:
     Raises InputError for an unknown name (with the valid ones) and for a malformed file (naming the entry).
     """
     return _parse(*_find(name_or_path))
-
-
-def keypoint_aliases(name_or_path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Other names for the same points, {name in the set: names elsewhere}; for matching columns of .trc files and models."""
-    path, content = _find(name_or_path)
-    aliases = content.get("aliases") or {}
-    if not isinstance(aliases, dict) or not all(isinstance(other, list) for other in aliases.values()):
-        raise InputError(f"In keypoint set {path}, aliases must map a name to a list of other names.")
-    return {str(name): tuple(map(str, others)) for name, others in aliases.items()}
 
 
 def guess_keypoint_set(count: int) -> KeypointSet:
@@ -107,8 +97,19 @@ def _parse(path: Path, content: dict[str, Any]) -> KeypointSet:
     index = {name: k for k, name in enumerate(names)}
     edges = [(index[a], index[b]) for a, b in _pairs(content.get("edges"), index, "edges", where)]
     pairs = _pairs(content.get("mirror_pairs"), index, "mirror_pairs", where)
-    keypoint_set = KeypointSet(name=str(content.get("name", path.stem)), names=tuple(names), edges=tuple(edges))
-    return replace(keypoint_set, mirror=infer_mirror(keypoint_set.names, pairs))
+    name, mirror = str(content.get("name", path.stem)), infer_mirror(tuple(names), pairs)
+    return KeypointSet(name, tuple(names), tuple(edges), mirror, _aliases(content.get("aliases"), names, where))
+
+
+def _aliases(entries: Any, names: list[str], where: str) -> tuple[tuple[str, ...], ...]:
+    if not entries:
+        return ()
+    if not isinstance(entries, dict) or not all(isinstance(other, list) for other in entries.values()):
+        raise InputError(f"In {where}, aliases must map a name to a list of other names.")
+    unknown = next((name for name in entries if name not in names), None)
+    if unknown is not None:
+        raise InputError(f"In {where}, aliases names {unknown}, which is not in names.")
+    return tuple(tuple(map(str, entries.get(name, ()))) for name in names)
 
 
 def _pairs(entries: Any, index: dict[str, int], key: str, where: str) -> list[tuple[str, str]]:
@@ -120,6 +121,6 @@ def _pairs(entries: Any, index: dict[str, int], key: str, where: str) -> list[tu
         if not isinstance(pair, list) or len(pair) != 2:
             raise InputError(f"In {where}, {key} has the entry {pair}, which is not a pair of names.")
         for name in pair:
-            if name not in index:
+            if not isinstance(name, str) or name not in index:
                 raise InputError(f"In {where}, {key} names {name}, which is not in names.")
     return [(a, b) for a, b in entries]

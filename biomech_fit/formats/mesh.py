@@ -70,7 +70,7 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
                     raise ValueError
             elif words[:1] == ["f"]:
                 corners = [int(word.split("/")[0]) for word in words[1:]]
-                if len(corners) < 3 or 0 in corners:
+                if len(corners) < 3 or 0 in corners or max(map(abs, corners)) >= 2**31:
                     raise ValueError
                 corners = [c - 1 if c > 0 else len(vertices) + c for c in corners]
                 faces += [[corners[0], b, c] for b, c in pairwise(corners[1:])]

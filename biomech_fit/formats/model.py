@@ -15,7 +15,6 @@ import numpy as np
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
-from biomech_fit.formats.keypoint_sets import keypoint_aliases
 from biomech_fit.formats.model_scales import scale_matrix, scale_precision
 from biomech_fit.formats.osim_body import read_osim_body
 from biomech_fit.formats.resources import config_directory, read_yaml
@@ -241,14 +240,10 @@ def _keypoints(content: dict[str, Any], keypoint_set: KeypointSet, reader: _Plac
     general = _mapping(content, "keypoints", where)
     special = _mapping(_mapping(content, "keypoint_sets", where), keypoint_set.name, where)
     default_std = positive(content.get("offset_std", 0.015), f"In {where}, offset_std")
-    try:
-        aliases = keypoint_aliases(keypoint_set.name)
-    except InputError:  # a user's own set that is not a file of the package
-        aliases = {}
     body = np.full(len(keypoint_set), -1, dtype=int)
     position, std = np.zeros((len(keypoint_set), 3)), np.full(len(keypoint_set), default_std)
-    for k, name in enumerate(keypoint_set.names):
-        for candidate in (name, *aliases.get(name, ())):
+    for k in range(len(keypoint_set)):
+        for candidate in keypoint_set.names_of(k):
             entry = special.get(candidate, general.get(candidate))
             if entry is not None:
                 place = reader.place(candidate, entry, "keypoints")

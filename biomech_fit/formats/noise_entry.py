@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Any
 
@@ -44,7 +43,7 @@ def _numbers(value: Any, name: str, where: str) -> tuple[float, ...]:
 
 
 def _number(value: Any, name: str, most: float, where: str, zero: bool = True) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not (0 <= value <= most and (zero or value > 0)):
         raise InputError(f"In {where}, detector_noise.{name} is {value!r}; it must be a number {'from' if zero else 'above'} 0 to {most:g}.")
     return float(value)

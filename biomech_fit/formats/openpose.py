@@ -42,7 +42,7 @@ def read_frame(path: Path) -> OpenPoseFrame:
             continue
         try:
             array = np.array(numbers, float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             array = np.zeros(1)
         if array.ndim != 1 or array.size % 3:
             rejected += 1
@@ -92,4 +92,4 @@ def vote_body_25(frames: list[OpenPoseFrame]) -> tuple[str, int, int]:
 def _person_id(person: dict) -> int:
     value = person.get("person_id", -1)
     value = value[0] if isinstance(value, list) and value else value
-    return int(value) if isinstance(value, int | float) and np.isfinite(value) and abs(value) < 2**31 else -1
+    return int(value) if isinstance(value, int | float) and abs(value) < 2**31 else -1

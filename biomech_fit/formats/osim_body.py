@@ -9,7 +9,6 @@ import mujoco
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
-from biomech_fit.formats.keypoint_sets import keypoint_aliases
 from biomech_fit.formats.osim import read_osim
 from biomech_fit.formats.osim_to_mjcf import compiled, convert
 from biomech_fit.formats.resources import config_directory, read_yaml
@@ -79,13 +78,9 @@ def _joint_position(model: mujoco.MjModel, body: int) -> list[float]:
 
 
 def _keypoints(keypoint_set: KeypointSet, sites: set[str], centres: dict[str, Any]) -> dict[str, Any]:
-    try:
-        aliases = keypoint_aliases(keypoint_set.name)
-    except InputError:  # a user's own set that is not a file of the package
-        aliases = {}
     places: dict[str, Any] = {}
-    for name in keypoint_set.names:
-        marker = next((n for n in (name, *aliases.get(name, ())) if n in sites), None)
+    for k, name in enumerate(keypoint_set.names):
+        marker = next((n for n in keypoint_set.names_of(k) if n in sites), None)
         if marker is not None:
             places[name] = {"site": marker}
         elif name in centres:

@@ -17,6 +17,8 @@ class Points3D:
     points: np.ndarray
     """(T, K, 3) m."""
     rate_hz: float
+    announced: int = 0
+    """Samples that the file's header speaks of; 0 = it says nothing."""
 
     def __getitem__(self, name: str) -> np.ndarray:
         """(T, 3) of one point; KeyError with the valid names."""

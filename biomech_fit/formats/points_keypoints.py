@@ -8,7 +8,7 @@ import numpy as np
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
-from biomech_fit.formats.keypoint_sets import keypoint_aliases, keypoint_set_names, load_keypoint_set
+from biomech_fit.formats.keypoint_sets import keypoint_set_names, load_keypoint_set
 from biomech_fit.formats.points3d import Points3D
 from biomech_fit.formats.points_map import PointsMap, listed, mean_of, point_index
 
@@ -42,8 +42,7 @@ def find_points(points: Points3D, source: str, wanted: str | None = None, mappin
     if name is None and own:
         raise InputError(f"The points map '{mapping.name}' names keypoints but no keypoint_set that they are of; valid are {', '.join(keypoint_set_names())}.")
     sets = [load_keypoint_set(n) for n in ([name] if name else keypoint_set_names())]
-    aliases = {s.name: keypoint_aliases(name or s.name) for s in sets}
-    found = [(s, _columns(s, aliases[s.name], own, index)) for s in sets]
+    found = [(s, _columns(s, own, index)) for s in sets]
     # Of sets with equally many points in the file the smallest: it lacks fewest.
     chosen, columns = max(found, key=lambda pair: (len(pair[1]), -len(pair[0])))
     unknown = sorted(set(own) - set(chosen.names))
@@ -71,13 +70,11 @@ def find_points(points: Points3D, source: str, wanted: str | None = None, mappin
     return PointsOfSet(chosen, xyz, used, tuple(notices))
 
 
-def _columns(
-    keypoint_set: KeypointSet, aliases: dict[str, tuple[str, ...]], own: dict[str, tuple[tuple[str, ...], ...]], index: dict[str, int]
-) -> dict[str, list[int]]:
+def _columns(keypoint_set: KeypointSet, own: dict[str, tuple[tuple[str, ...], ...]], index: dict[str, int]) -> dict[str, list[int]]:
     """Keypoint to the columns of its points. A point is one keypoint's only; the mean of several is taken where none of them is a keypoint by itself."""
     wanted: dict[str, list[int]] = {}
-    for keypoint in keypoint_set.names:
-        groups = own.get(keypoint) or tuple((n,) for n in (keypoint, *aliases.get(keypoint, ())))
+    for k, keypoint in enumerate(keypoint_set.names):
+        groups = own.get(keypoint) or tuple((n,) for n in keypoint_set.names_of(k))
         which = next(([index[n.lower()] for n in g] for g in groups if all(n.lower() in index for n in g)), None)
         if which:
             wanted[keypoint] = which

@@ -70,6 +70,8 @@ def open_points(path: str | Path, *, points_map: str | Path | None = None, world
     trial = read_c3d(path) if path.suffix.lower() == ".c3d" else C3D(read_trc(path, axes="file"), {})
     points = _checked(trial.points, path)
     feet, no_feet, notices = None, "", []
+    if points.announced > len(points.time_s):
+        notices.append(f"'{path.name}' breaks off: its header speaks of {points.announced} samples, {len(points.time_s)} are there.")
     try:
         feet = find_feet(points, path.name, mapping)
     except InputError as error:
@@ -97,7 +99,7 @@ def _checked(points: Points3D, path: Path) -> Points3D:
     if len(back):
         raise InputError(f"'{path}': sample {back[0] + 2} is not later than the one before it.")
     missing = (points.points == 0).all(-1, keepdims=True)
-    return Points3D(points.names, points.time_s, np.where(missing, np.nan, points.points), points.rate_hz)
+    return replace(points, points=np.where(missing, np.nan, points.points))
 
 
 def _up(trial: C3D, feet: FeetAndPelvis | None, wanted: str | None, path: Path) -> tuple[str, list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from biomech_fit.formats import project_folder
 from biomech_fit.formats.atomic import write_text
 from biomech_fit.formats.calibration import Calibration, write_calibration
 from biomech_fit.formats.detections import Tally, clean_detections
+from biomech_fit.formats.frame_rate import checked_rate
 from biomech_fit.formats.keypoint_sets import guess_keypoint_set, load_keypoint_set
 from biomech_fit.formats.openpose import OpenPoseFrame, keypoint_count, read_frame, vote_body_25, write_frame
 
@@ -120,10 +120,10 @@ class Pose2SimRecording:
 
     def _choose_frame_rate(self, given: float | None) -> float:
         if given is not None:
-            return _checked_rate(given, "The frame rate")
+            return checked_rate(given, "The frame rate")
         value = self._config.get("project.frame_rate")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return _checked_rate(value, "frame_rate in Config.toml")
+            return checked_rate(value, "frame_rate in Config.toml")
         why = f"Config.toml says {value!r}" if value is not None else "No Config.toml gives a frame_rate"
         self._notices.append(f"{why}: {DEFAULT_FRAME_RATE_HZ:g} Hz is assumed (--frame-rate sets another).")
         return DEFAULT_FRAME_RATE_HZ
@@ -186,7 +186,7 @@ def write_pose2sim_recording(
     as the calibration, so give the (perturbed) one that the user shall have.
     """
     folder = Path(folder)
-    _checked_rate(frame_rate_hz, "The frame rate")
+    checked_rate(frame_rate_hz, "The frame rate")
     known = {c.name for c in cameras}
     write_calibration(folder / "Calib.toml", list(cameras))
     model = keypoint_set.name.upper() if keypoint_set.name.startswith(("body", "halpe")) else keypoint_set.name
@@ -205,12 +205,6 @@ def write_pose2sim_recording(
         write_frame(path, packet.xy, packet.confidence, packet.person_ids)
         written += 1
     return written
-
-
-def _checked_rate(value: Any, what: str) -> float:
-    if not (np.isfinite(value) and 1 <= value <= 2000):
-        raise InputError(f"{what} must be between 1 and 2000 Hz, not {value}.")
-    return float(value)
 
 
 def _no_recording(folder: Path) -> str:

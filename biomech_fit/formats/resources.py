@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from biomech_fit.config.yaml_data import parse_yaml
 from biomech_fit.core.errors import InputError
-from biomech_fit.formats.safe_read import parse_yaml, read_text
+from biomech_fit.formats.safe_read import read_text
 
 _LARGEST_YAML_BYTES = 4_000_000
 

@@ -1,4 +1,4 @@
-"""Reading of small text files as data: sizes are limited, YAML makes plain values only, and a syntax error is one sentence."""
+"""Reading of small text files as data: sizes are limited, and a syntax error is one sentence. (YAML: `config.yaml_data`.)"""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
-
-import yaml
 
 from biomech_fit.core.errors import InputError
 
@@ -37,28 +35,15 @@ def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
     """TOML text as a dict; `InputError` naming the file and the line."""
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is not valid TOML: {error}.") from None
-
-
-def parse_yaml(text: str, path: str | Path, loader: type = yaml.SafeLoader) -> Any:
-    """YAML text as plain values (OpenCV's ``%YAML:1.0`` header is understood); `InputError` naming the file and the line."""
-    text = re.sub(r"\A%YAML:1\.0[^\n]*", "", text)
-    try:
-        return yaml.load(text, Loader=loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise InputError(f"'{path}' is not valid YAML{where}: {getattr(error, 'problem', None) or error}.") from None
-    except (RecursionError, ValueError) as error:
-        raise InputError(f"'{path}' is not valid YAML: {error}.") from None
 
 
 def parse_json(text: str, path: str | Path) -> Any:
     """JSON text as plain values; `InputError` naming the file and the line."""
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is not valid JSON: {error}.") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,8 @@ __all__ = ["KeypointOffset", "Scale", "Subject", "read_subject", "scaled_mj_mode
 
 FORMAT_VERSION = 1
 _SMALLEST_STD = 1e-6
+_LARGEST = 1e300
+"""A whole number beyond it is none that a float can be."""
 _SMALLEST_EIGENVALUE = 1e-8
 """Of a correlation matrix; what the solver's float32 makes smaller or negative is set to it."""
 _COVARIANCE = "correlation_factor"
@@ -248,7 +249,7 @@ def _entries(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _number(entry: Any, key: str, label: str, where: str) -> float:

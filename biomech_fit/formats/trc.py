@@ -86,7 +86,8 @@ def read_trc(path: str | Path, *, axes: str = "opensim") -> Points3D:
         rate = float(header.get("DataRate", ""))
     except ValueError:
         rate = sample_rate(values[:, 1])
-    return Points3D(names, values[:, 1], points, rate)
+    announced = header.get("NumFrames", "").strip()
+    return Points3D(names, values[:, 1], points, rate, int(announced) if announced.isdecimal() and len(announced) < 12 else 0)
 
 
 def _numbers(fields: list[str]) -> list[float]:

@@ -120,6 +120,7 @@ class FitterNode(LifecycleNode):
         if self._pipeline is not None and self._outputs is not None:
             try:
                 self._outputs.results(self._pipeline.flush())
+                self._outputs.clear_display()
                 self._pipeline.reset()
             except Exception as error:
                 self.get_logger().error(f"The last frames were lost: {type(error).__name__}: {error}")

@@ -6,7 +6,9 @@ one ended and gives the same numbers, and a worker that is lost costs the job th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, scheduler: str | None, say: Call
     """Run those jobs that are not done. Returns what went wrong, by name.
 
     Args:
-        workers: processes on this machine, where no scheduler is given.
+        workers: processes on this machine, at least 1, where no scheduler is given.
         scheduler: address of a dask scheduler, for instance tcp://10.0.0.5:8786; its workers must see the same files.
 
     Raises:
@@ -49,12 +51,16 @@ def run_jobs(jobs: Sequence[Job], workers: int, scheduler: str | None, say: Call
     from distributed import Client, LocalCluster, as_completed
 
     failed: dict[str, str] = {}
-    try:
-        cluster = None if scheduler else LocalCluster(n_workers=max(1, min(workers, len(left))), threads_per_worker=1, dashboard_address=None)
-        client = Client(scheduler or cluster, timeout=CONNECT_S)
-    except OSError as error:
-        raise InputError(f"No dask scheduler answers at '{scheduler}': {error}.") from None
-    try:
+    with ExitStack() as stack:
+        if scheduler:
+            try:
+                client = stack.enter_context(Client(scheduler, timeout=CONNECT_S))
+            except (OSError, ValueError) as error:
+                raise InputError(f"No dask scheduler answers at '{scheduler}': {error}.") from None
+        else:
+            # What goes wrong in a worker is said here, once.
+            local = LocalCluster(n_workers=min(workers, len(left)), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL)
+            client = stack.enter_context(Client(stack.enter_context(local), timeout=CONNECT_S))
         futures = {client.submit(job.work, *job.arguments, pure=False, retries=RETRIES, key=f"{job.name}-{i}"): job for i, job in enumerate(left)}
         finished = len(jobs) - len(left)
         for future in as_completed(futures):
@@ -63,8 +69,4 @@ def run_jobs(jobs: Sequence[Job], workers: int, scheduler: str | None, say: Call
             if error is not None:
                 failed[job.name] = f"{type(error).__name__}: {error}"
             say(f"{finished} of {len(jobs)}: {job.name}{'' if error is None else f' failed: {error}'}")
-    finally:
-        client.close()
-        if cluster is not None:
-            cluster.close()
     return failed

@@ -12,7 +12,7 @@ What `offline.rig` leaves of every trial, its share in the normal equations of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -114,14 +114,12 @@ class OfflineSolve:
         for member in self._members:
             member.solver.states.refine_cameras(config)
 
-    def solve(self, iterations: int, tolerance_rad: float, on_step: Callable[[int, float], None] | None = None, widen: float = 1.0) -> float:
+    def solve(self, iterations: int, tolerance_rad: float, widen: float = 1.0) -> float:
         """Gauss-Newton until no joint moves by more than `tolerance_rad`, at most so often. Returns the robust cost before the last step."""
         cost = np.nan
-        for i in range(iterations):
+        for _ in range(iterations):
             cost, turn = self._step(widen)
             widen = max(1.0, 0.7 * widen)
-            if on_step is not None:
-                on_step(i, cost)
             if turn < tolerance_rad and widen == 1.0:
                 break
         return cost

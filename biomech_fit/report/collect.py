@@ -10,6 +10,7 @@ import numpy as np
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
 from biomech_fit.core.gait_recording import Gait, causal_gait, offline_gait
@@ -36,6 +37,11 @@ class Collector:
         self._frames: dict[int, FrameResult] = {}
         self._smoothed: dict[int, PoseEstimate] = {}
 
+    @property
+    def frames(self) -> list[FrameResult]:
+        """What was added, in order of time."""
+        return [self._frames[stamp] for stamp in sorted(self._frames)]
+
     def add(self, results: Sequence[FrameResult]) -> None:
         """Take what `poll` or `flush` returned; other people's results are left out."""
         for result in (r for r in results if r.person == self._person):
@@ -53,8 +59,7 @@ class Collector:
         self, cameras: CalibrationEstimate, body: SubjectEstimate, frame_rate_hz: float, wall_s: float, **more: object
     ) -> TrackResult:
         """The whole run. `more` are further fields of `TrackResult`."""
-        stamps = sorted(self._frames)
-        frames = [self._frames[s] for s in stamps]
+        stamps, frames = sorted(self._frames), self.frames
         causal = self._trajectory([f.causal for f in frames], [f.status for f in frames], causal_gait, 0.0)
         late = [self._smoothed.get(s) for s in stamps]
         smoothed = self._trajectory(late, [e.status if e else f.status for e, f in zip(late, frames, strict=True)], offline_gait, self._lag_s)
@@ -89,7 +94,6 @@ class Collector:
             segment_lengths_m=dict(body.segment_lengths_m),
             segments=dict(self._body.segments),
             clock_offset_s=cameras.time_offset_s if np.isfinite(cameras.time_offset_std_s).any() else None,
-            camera_std=np.sqrt(np.diagonal(cameras.covariance, axis1=1, axis2=2)),
             **more,  # type: ignore[arg-type]
         )
         counted = np.where(confidence >= CONFIDENCE_THRESHOLD, np.linalg.norm(reprojected_late - observed, axis=-1), np.nan)
@@ -109,9 +113,7 @@ class Collector:
                     out[t] = getattr(estimate, name)
             return out
 
-        detector = GaitDetector(self._set.names, self._body.joint_centre_names, self._gait)
-        feet = [detector.feet(estimate) for estimate in estimates if estimate is not None]
-        events, steps = read_gait(detector, feet)
+        events, steps = self._gait_of(estimates, read_gait)
         position = column("position", n)
         if self._body.has_free_root and len(position):
             position[:, 3:6] = _unwrapped(position[:, 3:6])
@@ -126,6 +128,14 @@ class Collector:
             [_delayed(e, lag_s) for e in events],
             steps,
         )
+
+    def _gait_of(self, estimates: Sequence[PoseEstimate | None], read_gait: Callable[[GaitDetector, Sequence[FeetAt]], Gait]) -> Gait:
+        """None of it where body and keypoints have no feet."""
+        try:
+            detector = GaitDetector(self._set.names, self._body.joint_centre_names, self._gait)
+        except InputError:
+            return [], []
+        return read_gait(detector, [detector.feet(estimate) for estimate in estimates if estimate is not None])
 
     def _through(self, cameras: Sequence[Camera], points: np.ndarray) -> np.ndarray:
         """(T, C, K, 2) px of points (T, K, 3)."""

@@ -49,10 +49,15 @@ def evaluate(out: str | Path, truth: str | Path, skip_s: float = 2.0) -> dict[st
     for label, folder in (("causal", out), ("smoothed", out / "smoothed")):
         if folder.is_dir():
             result[label] = compare(read_output(folder), true, skip_s, loaded)
-    if not any(set(result.get(label, {})) - {"frames"} for label in ("causal", "smoothed")):
-        raise InputError(f"'{out}' and '{truth}' have nothing in common: no keypoint, joint centre or coordinate of the same name at the same times.")
+    if not any(_says_something(result.get(label, {})) for label in ("causal", "smoothed")):
+        what = "no keypoint, joint centre, coordinate or event of the same name at the same times"
+        raise InputError(f"'{out}' and '{truth}' have nothing in common after the first {skip_s:g} s: {what}.")
     write_text(out / "evaluation.json", json.dumps(json_ready(result), indent=2) + "\n")
     return result
+
+
+def _says_something(compared: dict[str, Any]) -> bool:
+    return bool({"keypoints", "joint_centres", "coordinates"} & set(compared)) or any(kind.get("matched") for kind in compared.get("events", {}).values())
 
 
 def compare(estimate: MotionData, true: MotionData, skip_s: float = 2.0, loaded_cameras: Poses | None = None) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
     `report` False leaves out report.html and the pictures.
     """
     out = Path(out)
+    _forget_earlier(out)
     if result.offline:
         write_trajectory(out, result, result.smoothed)
     else:
@@ -62,6 +63,17 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
                 path.write_bytes(picture)
         write_text(out / "report.html", html.render(summary, drawn))
     write_text(out / "summary.json", json.dumps(json_ready(summary), indent=2) + "\n")
+
+
+def _forget_earlier(out: Path) -> None:
+    """What sums up an earlier run in this folder, or what this one may not write, goes first: after an interruption nothing says that it is whole."""
+    names = ("summary.json", "report.html", "evaluation.json", "gc_curves.csv")
+    for path in [*(out / name for name in names), *(out / "pictures").glob("*.png"), *(out / "smoothed").glob("*")]:
+        if path.is_file():
+            path.unlink()
+    smoothed = out / "smoothed"
+    if smoothed.is_dir() and not any(smoothed.iterdir()):
+        smoothed.rmdir()
 
 
 def write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory) -> None:

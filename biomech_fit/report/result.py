@@ -88,8 +88,6 @@ class TrackResult:
     """Segment name to its two joint centres, as in `BodyModel`; drawn as the skeleton's bones."""
     clock_offset_s: np.ndarray | None = None
     """(C,) estimated camera clock offsets."""
-    camera_std: np.ndarray | None = None
-    """(C, 6) standard deviations of the corrections: rotation (rad), translation (m)."""
     notices: list[str] = field(default_factory=list)
     source: str = ""
     """Where the keypoints came from, for the title."""

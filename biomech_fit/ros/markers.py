@@ -170,6 +170,6 @@ def camera_markers(cameras: list[Camera] | tuple[Camera, ...], frame_id: str, st
     return MarkerArray(markers=markers)
 
 
-def delete_all(namespace: str = "") -> MarkerArray:
-    """Takes everything off the display, e.g. when the node is deactivated."""
-    return MarkerArray(markers=[Marker(ns=namespace, action=Marker.DELETEALL)])
+def delete_all() -> MarkerArray:
+    """Takes everything off the display."""
+    return MarkerArray(markers=[Marker(action=Marker.DELETEALL)])

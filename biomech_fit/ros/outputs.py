@@ -104,6 +104,10 @@ class FitterOutputs:
         yield
         yield from self._robot_model.follow(np.asarray(bodies[1].scales, float))
 
+    def clear_display(self) -> None:
+        """Takes the markers off."""
+        self._publishers["markers"].publish(markers.delete_all())
+
     def restart(self) -> None:
         """After activation or a jump of time: latched things are published again with the next `slow`."""
         self._described = {}

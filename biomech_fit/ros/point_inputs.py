@@ -12,7 +12,7 @@ from biomech_fit import msg as bf
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import PointsPacket
-from biomech_fit.formats.keypoint_sets import keypoint_aliases, load_keypoint_set
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.ros import qos
 from biomech_fit.ros.convert import time_ns
 from biomech_fit.ros.diagnostics import Diagnostics
@@ -28,11 +28,9 @@ class PointReader:
     def __init__(self, keypoint_set: KeypointSet, world_frame: str) -> None:
         self._set, self._frame = keypoint_set, world_frame
         self._same_set = {keypoint_set.name}
-        try:
-            aliases = keypoint_aliases(keypoint_set.name)
-        except InputError:  # a user's own set that is not a file of the package
-            aliases = {}
-        self._places = {other.lower(): k for k, name in enumerate(keypoint_set.names) for other in (*aliases.get(name, ()), name)}
+        # A name goes before another keypoint's other name.
+        self._places = {name.lower(): k for k in range(len(keypoint_set)) for name in keypoint_set.names_of(k)[1:]}
+        self._places |= {name.lower(): k for k, name in enumerate(keypoint_set.names)}
         self._columns: dict[tuple[str, ...], np.ndarray] = {}
 
     def read(self, message: bf.Keypoints3D, received_ns: int) -> PointsPacket:

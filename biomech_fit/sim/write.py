@@ -71,6 +71,8 @@ def _prepare(folder: Path, cameras: set[str], bag: bool) -> None:
         if (folder / "pose").exists() or any(folder.glob("Calib*.toml")):
             raise InputError(f"'{folder}' holds a recording that is not a simulation; choose another folder.")
         return
+    for old in (folder / "people").glob("person_[0-9]*"):
+        shutil.rmtree(old)
     for old in (folder / "pose").glob("cam[0-9][0-9]_json"):
         if old.is_dir() and old.name.removesuffix("_json") not in cameras:
             shutil.rmtree(old)

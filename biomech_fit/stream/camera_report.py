@@ -39,7 +39,7 @@ class CameraReport:
     """Rows on every camera. Shares are of what came since the last rows, so that what is over is not warned of for ever."""
 
     def __init__(self, refine: RefineConfig) -> None:
-        self._far_deg, self._far_m = FAR_STD * refine.camera_rotation_std_deg, FAR_STD * refine.camera_translation_std_m
+        self._refine = refine
         self._before: dict[str, _Counts] = {}
 
     def rows(self, health: dict[str, CameraHealth], estimate: CalibrationEstimate, swapped: np.ndarray | None = None) -> list[Row]:
@@ -55,7 +55,7 @@ class CameraReport:
             before = _Counts()
         self._before[name] = now
         turned_deg, moved_m = correction(estimate, c)
-        problems = [_stream_problem(health, now, before), self._calibration_problem(estimate, c, turned_deg, moved_m)]
+        problems = [_stream_problem(health, now, before), calibration_problem(estimate, c, self._refine)]
         said = [problem for problem in problems if problem]
         values = {
             "rate_hz": round(health.rate_hz, 2), "received": health.received, "late": health.late, "lost": health.lost, "duplicates": health.duplicates,
@@ -71,24 +71,27 @@ class CameraReport:
             return 1, f"camera {name}", " ".join(said), values
         return 0, f"camera {name}", " ".join(["The camera sends keypoints.", *_clock(estimate, c), *_swaps(now, before)]), values
 
-    def _calibration_problem(self, estimate: CalibrationEstimate, c: int, turned_deg: float, moved_m: float) -> str:
-        fit = estimate.fits[c] if estimate.fits else CameraFit.FINE
-        if fit == CameraFit.LEFT_OUT:
-            return "The camera does not fit to the others and is left out. Was it moved?"
-        how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration. Calibrate it again when you can."
-        if fit == CameraFit.MOVED:
-            return f"The camera was moved; where it stands now has been estimated, {how}"
-        if fit == CameraFit.PUSHED:
-            return f"The camera was pushed, or its clock was set; both have been estimated anew, {how}"
-        if turned_deg > self._far_deg or moved_m > self._far_m:
-            how = f"turned by {turned_deg:.1f} deg, moved by {1e3 * moved_m:.0f} mm"
-            return f"The camera is far from its loaded calibration: {how}. This is corrected, but have a look at it."
-        error, others = estimate.reprojection_rms_px[c], np.delete(estimate.reprojection_rms_px, c)
-        others = others[np.isfinite(others)]
-        if len(others) and np.isfinite(error) and error > max(FAR_RESIDUAL * np.median(others), FAR_PIXELS):
-            typical = float(np.median(others))
-            return f"The camera does not fit to the others: its keypoints are {error:.0f} px from the body, theirs {typical:.0f} px. Was it moved?"
-        return ""
+
+def calibration_problem(estimate: CalibrationEstimate, c: int, refine: RefineConfig) -> str:
+    """What is wrong with camera c's calibration, as a sentence; empty where nothing is."""
+    fit = estimate.fits[c] if estimate.fits else CameraFit.FINE
+    if fit == CameraFit.LEFT_OUT:
+        return "The camera does not fit to the others and is left out. Was it moved?"
+    turned_deg, moved_m = correction(estimate, c)
+    how = f"turned by {turned_deg:.1f} deg and moved by {1e3 * moved_m:.0f} mm from its loaded calibration. Calibrate it again when you can."
+    if fit == CameraFit.MOVED:
+        return f"The camera was moved; where it stands now has been estimated, {how}"
+    if fit == CameraFit.PUSHED:
+        return f"The camera was pushed, or its clock was set; both have been estimated anew, {how}"
+    if turned_deg > FAR_STD * refine.camera_rotation_std_deg or moved_m > FAR_STD * refine.camera_translation_std_m:
+        how = f"turned by {turned_deg:.1f} deg, moved by {1e3 * moved_m:.0f} mm"
+        return f"The camera is far from its loaded calibration: {how}. This is corrected, but have a look at it."
+    error, others = estimate.reprojection_rms_px[c], np.delete(estimate.reprojection_rms_px, c)
+    others = others[np.isfinite(others)]
+    if len(others) and np.isfinite(error) and error > max(FAR_RESIDUAL * np.median(others), FAR_PIXELS):
+        typical = float(np.median(others))
+        return f"The camera does not fit to the others: its keypoints are {error:.0f} px from the body, theirs {typical:.0f} px. Was it moved?"
+    return ""
 
 
 def correction(estimate: CalibrationEstimate, c: int) -> tuple[float, float]:

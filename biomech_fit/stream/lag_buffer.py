@@ -25,7 +25,7 @@ class LagBuffer:
     def __init__(self, slots: int, lag_s: float, period_s: float) -> None:
         self._lag_ns, self._period_ns = lag_s * 1e9, period_s * 1e9
         self._frames: deque[tuple[Seen, Views] | None] = deque([None] * slots, maxlen=slots)
-        self._given_ns = -1
+        self._given_ns: int | None = None
 
     def __getitem__(self, slot: int) -> tuple[Seen, Views]:
         frame = self._frames[slot]
@@ -49,7 +49,7 @@ class LagBuffer:
 
     def rest(self, start_ns: int) -> list[int]:
         """Slots of the frames that have not come out, and still can."""
-        earliest = max(self._given_ns + 1, start_ns)
+        earliest = start_ns if self._given_ns is None else max(self._given_ns + 1, start_ns)
         return [slot for slot, frame in enumerate(self._frames) if frame is not None and frame[0].stamp_ns >= earliest]
 
     def step_s(self) -> float:

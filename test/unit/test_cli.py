@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import types
 
 import pytest
@@ -50,6 +51,31 @@ def test_exit_codes(monkeypatch, error, code):
     module = types.SimpleNamespace(add_parser=lambda commands: commands.add_parser("bench"), run=run)
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
     assert cli.main(["bench"]) == code
+
+
+def test_a_file_that_cannot_be_written_is_said(monkeypatch, capsys, tmp_path):
+    module = types.SimpleNamespace(add_parser=lambda commands: commands.add_parser("bench"), run=lambda args: (tmp_path / "none" / "f").write_text(""))
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    assert cli.main(["bench"]) == 2
+    assert "none/f' cannot be read or written: No such file" in capsys.readouterr().err
+
+
+def test_an_interruption_in_a_callback_is_not_lost(monkeypatch):
+    """As in JAX's callback of the garbage collection: what cannot be raised there ends the command a moment later."""
+
+    class Falls:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def run(args):
+        falls = Falls()
+        del falls
+        for _ in range(1000):
+            time.sleep(0.001)
+
+    module = types.SimpleNamespace(add_parser=lambda commands: commands.add_parser("bench"), run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    assert cli.main(["bench"]) == 130
 
 
 def test_a_command_that_cannot_be_loaded_does_not_break_the_others(monkeypatch, capsys):

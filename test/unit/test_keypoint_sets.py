@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from biomech_fit.core.errors import InputError
-from biomech_fit.formats.keypoint_sets import BY_COUNT, guess_keypoint_set, keypoint_aliases, keypoint_set_names, load_keypoint_set
+from biomech_fit.formats.keypoint_sets import BY_COUNT, guess_keypoint_set, keypoint_set_names, load_keypoint_set
+from biomech_fit.formats.model import load_body_model
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "pose2sim_balancing"
 SIZES = {
@@ -52,7 +53,9 @@ def test_names_of_pose2sim_and_openpose() -> None:
     wanted = {"HALPE_26": "halpe_26", "Body_with_feet": "halpe_26", "BODY_25B": "body_25b", "BODY_25": "body_25", "COCO_17": "coco_17"}
     wanted |= {"COCO": "coco_18", "COCO_133": "coco_wholebody_133", "whole_body": "coco_wholebody_133", "bml_movi_87": "movi_87"}
     assert {theirs: load_keypoint_set(theirs).name for theirs in wanted} == wanted
-    assert keypoint_aliases("halpe_26")["MidHip"] == ("Hip", "CHip")
+    halpe = load_keypoint_set("halpe_26")
+    k = next(k for k in range(26) if "CHip" in halpe.names_of(k))
+    assert halpe.names_of(k)[1:] and halpe.names_of(halpe.names.index("Nose"))[0] == "Nose"
 
 
 def test_face_partners_follow_the_ibug_order() -> None:
@@ -92,6 +95,20 @@ def test_a_users_set_and_what_is_wrong_with_bad_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real recording shared/data/pose2sim_balancing is absent")
+def test_other_names_of_a_users_own_set(tmp_path: Path) -> None:
+    """A model finds a point by another name that the set's file gives it, wherever that file is."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nnames: [hip_left_pt, RHip, LKnee, RKnee]\naliases: {hip_left_pt: [LHip]}\n")
+    own = load_keypoint_set(path)
+    assert own.names_of(0) == ("hip_left_pt", "LHip") and own.names_of(1) == ("RHip",)
+    body = load_body_model(None, own)
+    assert (body.keypoint_body >= 0).all()
+    for text, words in (("aliases: {tail: [x]}", "aliases names tail"), ("edges: [[[RHip], LKnee]]", "which is not in names")):
+        path.write_text(f"name: mine\nnames: [LHip, RHip, LKnee, RKnee]\n{text}\n")
+        with pytest.raises(InputError, match=words):
+            load_keypoint_set(path)
+
+
 def test_body_25b_order_on_real_detections() -> None:
     """Another program's triangulated points, by name, project onto our detections of the same name (camera 2, which is well calibrated)."""
     names = load_keypoint_set("body_25b").names

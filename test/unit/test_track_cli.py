@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,9 @@ BAD = {
     "unknown keypoint set": (with_options("--keypoint-set", "martian"), 'Unknown keypoint set "martian"; choose one of body_25, '),
     "keypoint set of another size": (with_options("--keypoint-set", "coco_17"), "'coco_17' has 17 keypoints, but the files have 26"),
     "frame rate": (with_options("--frame-rate", "-3"), "between 1 and 2000 Hz, not -3"),
+    "bag's frame rate": (lambda recording, folder: [str(recording / "bag"), "--frame-rate", "0"], "between 1 and 2000 Hz, not 0"),
+    "steps to skip": (with_options("--skip-steps", "-1"), "--skip-steps is -1"),
+    "subject with a huge number": (with_file("--subject", f"model: m\nscales: {{head: {{factor: 1{'0' * 400}, std: 0.1}}}}"), "needs the number factor"),
     "config entry": (with_file("--config", "window: {framez: 3}"), "window has no setting 'framez'; did you mean frames"),
     "config value": (with_file("--config", "noise: {pixel_sigma_px: -1}"), r"noise\.pixel_sigma_px is -1.*it must be"),
     "config that is no mapping": (with_file("--config", "- 1"), "must be a mapping"),
@@ -270,6 +274,27 @@ def test_an_output_that_cannot_be_made_is_said_before_the_work(recording: Path, 
     (tmp_path / "file").write_text("mine")
     assert "for the results cannot be made" in refusal(["track", str(recording), "-o", str(tmp_path / "file")], capsys)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_calibration_of_other_cameras_is_doubted(recording: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two of the cameras exchanged: it runs, says which camera was of no use, and leaves nothing of the run that had been in the folder."""
+    cameras = read_calibration(recording / "Calib.toml").cameras
+    swapped = [replace(cameras[1], name=cameras[0].name), replace(cameras[0], name=cameras[1].name), *cameras[2:]]
+    write_calibration(tmp_path / "Calib_swapped.toml", swapped)
+    out = tmp_path / "out"
+    for name in ("report.html", "evaluation.json", "smoothed/old.trc", "pictures/old.png"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("old")
+    options = ["--calibration", str(tmp_path / "Calib_swapped.toml"), "--config", str(settings), "--no-report"]
+    code = main(["track", str(recording), "-o", str(out), *options])
+    said = capsys.readouterr()
+    if code == 0:
+        notices = json.loads((out / "summary.json").read_text())["notices"]
+        assert any(notice.startswith("Camera 'cam") or notice.startswith("The body came out") for notice in notices), notices
+        assert all(notice in said.err for notice in notices) and "report.html" not in said.out
+        assert not [path for path in out.rglob("*") if path.is_file() and path.read_bytes() == b"old"]
+    else:
+        assert code == 2 and "No person could be tracked" in said.err
 
 
 def test_a_bag_whose_end_is_missing_is_tracked_as_far_as_it_goes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ezc3d
 import numpy as np
 import pytest
 
@@ -132,6 +133,28 @@ def test_real_c3d() -> None:
     assert 0 < np.nanmin(heel[:, 2]) < 0.1 and np.nanmax(np.abs(heel)) < 10
     assert {e[1] for e in trial.events} >= {"Foot Strike", "Foot Off"} and {e[0] for e in trial.events} >= {"Left", "Right"}
     assert all(trial.points.time_s[0] <= e[2] <= trial.points.time_s[-1] for e in trial.events)
+
+
+def test_c3d_files_that_break_off(tmp_path: Path) -> None:
+    """Within header or parameters they are refused (the library would end the process); within the samples what is whole is read, and it is said."""
+    content = ezc3d.c3d()
+    content["parameters"]["POINT"]["RATE"]["value"] = [100.0]
+    content["parameters"]["POINT"]["LABELS"]["value"] = ["LHEE", "RHEE"]
+    content["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
+    content["data"]["points"] = np.random.default_rng(0).uniform(1, 2, (4, 2, 50)) * 1000
+    content.write(str(tmp_path / "whole.c3d"))
+    whole = read_c3d(tmp_path / "whole.c3d").points
+    assert whole.announced == len(whole.time_s) == 50
+    data = (tmp_path / "whole.c3d").read_bytes()
+    path = tmp_path / "cut.c3d"
+    for size in (0, 100, 512, 515, 600, 900):
+        path.write_bytes(data[:size])
+        with pytest.raises(InputError, match="cannot be read as C3D"):
+            read_c3d(path)
+    path.write_bytes(data[: len(data) - 2 * 4 * 2 * 4 * 10 - 512])
+    cut = read_c3d(path).points
+    assert cut.announced == 50 and 20 < len(cut.time_s) <= 40
+    np.testing.assert_array_equal(cut.points, whole.points[: len(cut.time_s)])
 
 
 def test_c3d_errors(tmp_path: Path) -> None:
