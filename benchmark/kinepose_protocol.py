@@ -34,7 +34,7 @@ from kinepose_solvers import EXACT_STD_M, FrameSolver, TemporalSolver
 from kinepose_start import STRAIGHTENED
 
 from biomech_fit.core.body import BodyModel
-from biomech_fit.core.opensim_axes import matrix_to_quat
+from biomech_fit.core.quaternions import matrix_to_quat
 from biomech_fit.core.readout import rotation_vector_matrix
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model

@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 from biomech_fit.core import spline
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.linear import ORDER, Chain, SlowShare, solve_banded_held
-from biomech_fit.core.opensim_axes import matrix_to_quat, quat_to_matrix
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
 from biomech_fit.core.projection import camera_arrays
+from biomech_fit.core.quaternions import matrix_to_quat, quat_to_matrix
 from biomech_fit.core.readout import rotation_vector_matrix
 from biomech_fit.core.solver import WindowSolver
 from biomech_fit.core.window import SlowPrior, empty_window

@@ -8,8 +8,8 @@ from recordings import RATE_HZ, Recording
 from walks import FLEXIONS
 
 from biomech_fit.core.camera import Camera
+from biomech_fit.core.quaternions import rotation_angle_deg
 from biomech_fit.report.align import rigid_alignment
-from biomech_fit.report.figures import rotation_angle_deg
 
 SKIP_S = 0.5
 LEGS = tuple(side + point for point in ("Hip", "Knee", "Ankle", "Heel", "BigToe", "SmallToe") for side in "RL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -18,11 +19,12 @@ def share_directory() -> Path:
     """
     # Not resolved: with --symlink-install the modules are links into the source tree, whose data may be newer than the installed share/.
     package = Path(__file__).absolute().parents[1]
-    candidates = [package.parent, *(parent / "share" / PACKAGE for parent in package.parents)]
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    candidates = [package.parent, *(folder / "share" / PACKAGE for folder in (*package.parents, *prefixes))]
     for folder in candidates:
         if (folder / "package.xml").is_file() and (folder / "config").is_dir():
             return folder
-    places = f"neither beside {package} nor in a share/{PACKAGE} folder above it"
+    places = f"neither beside {package} nor in a share/{PACKAGE} folder above it or in AMENT_PREFIX_PATH"
     raise InputError(f"The data of {PACKAGE} (package.xml and config/) was found {places}; please install the package again.")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from biomech_fit.core.quaternions import matrix_to_quat, quat_to_matrix
+
 WORLD_FROM_OPENSIM = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 """(3, 3): ``v_world = WORLD_FROM_OPENSIM @ v_opensim``. Also the neutral orientation of a body frame that follows OpenSim (x forward, y up, z right)."""
 
@@ -46,30 +48,6 @@ def pelvis_angles(rotation: np.ndarray, neutral: np.ndarray = WORLD_FROM_OPENSIM
     list_ = np.arcsin(np.clip(r[..., 2, 1], -1.0, 1.0))
     turn = np.arctan2(-r[..., 2, 0], r[..., 2, 2])
     return np.stack([tilt, list_, turn], axis=-1)
-
-
-def quat_to_matrix(wxyz: np.ndarray) -> np.ndarray:
-    """(..., 4) quaternions wxyz of any length -> (..., 3, 3) rotation matrices."""
-    q = np.asarray(wxyz, dtype=float)
-    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def matrix_to_quat(rotation: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) rotation matrices -> (..., 4) unit quaternions wxyz with w >= 0 (Bar-Itzhack 2000: the matrix' leading eigenvector)."""
-    r = np.asarray(rotation, dtype=float)
-    k = np.zeros((*r.shape[:-2], 4, 4))
-    k[..., 0, 0] = r[..., 0, 0] + r[..., 1, 1] + r[..., 2, 2]
-    axial = np.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], axis=-1)
-    k[..., 0, 1:] = k[..., 1:, 0] = axial
-    k[..., 1:, 1:] = r + np.swapaxes(r, -1, -2) - k[..., :1, :1] * np.eye(3)
-    q = np.linalg.eigh(k)[1][..., -1]
-    return np.where(q[..., :1] < 0, -q, q)
 
 
 def coordinates_from_qpos(qpos: np.ndarray, neutral_quat: np.ndarray | None) -> np.ndarray:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import mujoco
 import numpy as np
 
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.gauge import Placement
-from biomech_fit.core.opensim_axes import pelvis_angles, quat_to_matrix, world_to_opensim
+from biomech_fit.core.opensim_axes import pelvis_angles, world_to_opensim
+from biomech_fit.core.quaternions import quat_to_matrix, single_quat
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import PoseEstimate, Status
 
@@ -62,13 +62,6 @@ def _neutral(body: BodyModel) -> np.ndarray:
     return quat_to_matrix(body.mj_model.qpos0[3:7])
 
 
-def _quat(matrix: np.ndarray) -> np.ndarray:
-    """(4,) wxyz with w >= 0 of one rotation matrix, which is what the general `matrix_to_quat` gives at ten times the cost."""
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, matrix.ravel())
-    return -quat if quat[0] < 0 else quat
-
-
 def pose_estimates(
     body: BodyModel, mapped: np.ndarray, readout: Readout, seen: Sequence[Seen], lag_s: Sequence[float], placement: Placement | None = None
 ) -> list[PoseEstimate]:
@@ -99,7 +92,7 @@ def pose_estimates(
         rate[:, :3], rate[:, 3:6] = world_to_opensim(velocity[:, :3]), np.squeeze(slopes @ to_world @ velocity[:, 3:6, None], -1)
         std[:, :3] = np.sqrt(np.maximum(np.diagonal(pelvis_covariance, axis1=1, axis2=2)[:, [0, 2, 1]], 0.0))
         std[:, 3:6] = np.sqrt(np.maximum(np.diagonal(angle_covariance, axis1=1, axis2=2), 0.0))
-        quats = np.array([_quat(matrix) for matrix in turn])
+        quats = np.array([single_quat(matrix) for matrix in turn])
         qpos = np.concatenate([place, quats, x[:, 6:]], 1)
     keypoints, spread = np.asarray(readout.keypoints[own], float), np.asarray(readout.keypoint_covariance[own], float)
     if placement is not None:

@@ -7,9 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from biomech_fit.config.paths import config_directory
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
-from biomech_fit.formats.resources import config_directory, read_yaml
+from biomech_fit.formats.resources import read_yaml
 
 _ALLOWED_KEYS = {"name", "names", "edges", "mirror_pairs", "aliases", "also_called"}
 _LARGEST_SET = 1000

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from biomech_fit.config.paths import config_directory
 from biomech_fit.core.errors import InputError
-from biomech_fit.formats.resources import config_directory, read_yaml
+from biomech_fit.formats.resources import read_yaml
 
 BUILT_IN = ("smpl", "smplx")
 JOINT_PAIRS = {

@@ -12,12 +12,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from biomech_fit.config.paths import config_directory
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.formats.model_scales import scale_matrix, scale_precision
 from biomech_fit.formats.osim_body import read_osim_body
-from biomech_fit.formats.resources import config_directory, read_yaml
+from biomech_fit.formats.resources import read_yaml
 
 DEFAULT_MODEL = "biomech_body"
 ROOT_COORDINATES = ("pelvis_tx", "pelvis_ty", "pelvis_tz", "pelvis_tilt", "pelvis_list", "pelvis_rotation")

@@ -7,11 +7,12 @@ from typing import Any
 
 import mujoco
 
+from biomech_fit.config.paths import config_directory
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.formats.osim import read_osim
 from biomech_fit.formats.osim_to_mjcf import compiled, convert
-from biomech_fit.formats.resources import config_directory, read_yaml
+from biomech_fit.formats.resources import read_yaml
 
 _CENTRE_OFFSET_STD = 0.03
 """m: how far a detector's point may lie from the joint centre of the same name."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from biomech_fit.config.paths import config_directory
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.points3d import Points3D
-from biomech_fit.formats.resources import config_directory, read_yaml
+from biomech_fit.formats.resources import read_yaml
 
 ROLES = ("left_heel", "right_heel", "left_toe", "right_toe", "left_ankle", "right_ankle", "pelvis")
 FALLBACK = {"left_heel": "left_ankle", "right_heel": "right_ankle", "left_toe": "left_ankle", "right_toe": "right_ankle"}

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from biomech_fit.config.paths import config_directory
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.model import positive, vector
-from biomech_fit.formats.resources import config_directory, read_yaml
+from biomech_fit.formats.resources import read_yaml
 
 _MIRROR = np.array([1.0, 1.0, -1.0])
 

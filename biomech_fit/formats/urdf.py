@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from biomech_fit.core.body import BodyModel
+from biomech_fit.core.quaternions import quat_to_matrix
 from biomech_fit.formats.mjcf import body_names, numbers, scaled_mj_model
 
 _EFFORT, _VELOCITY = "1000", "50"  # URDF demands limits of torque (N m) and speed (rad/s); nothing here uses them
@@ -52,7 +53,7 @@ def urdf_in_pieces(body: BodyModel, scales: np.ndarray) -> Generator[None, None,
 
 def _attach(root: ElementTree.Element, model: mujoco.MjModel, coordinates: tuple[str, ...], names: list[str], b: int, joints: list[int]) -> None:
     parent = "world" if model.body_parentid[b] == 0 else names[model.body_parentid[b]]
-    rotation = _matrix(model.body_quat[b])
+    rotation = quat_to_matrix(model.body_quat[b])
     offset = model.body_pos[b].copy()  # where the next joint's anchor sits in the frame of `parent`
     anchor = np.zeros(3)
     for j in joints:
@@ -64,7 +65,7 @@ def _attach(root: ElementTree.Element, model: mujoco.MjModel, coordinates: tuple
         if reference and hinge:  # MuJoCo turns by qpos - qpos0
             quat = np.zeros(4)
             mujoco.mju_axisAngle2Quat(quat, axis, -reference)
-            rotation = rotation @ _matrix(quat)
+            rotation = rotation @ quat_to_matrix(quat)
         elif reference:
             origin = origin - reference * (rotation @ axis)
         anchor = model.jnt_pos[j]
@@ -96,7 +97,7 @@ def _link(root: ElementTree.Element, name: str, model: mujoco.MjModel, b: int) -
     link = ElementTree.SubElement(root, "link", name=name)
     if model.body_mass[b] > 0:
         inertial = ElementTree.SubElement(link, "inertial")
-        _origin(inertial, model.body_ipos[b], _matrix(model.body_iquat[b]))
+        _origin(inertial, model.body_ipos[b], quat_to_matrix(model.body_iquat[b]))
         ElementTree.SubElement(inertial, "mass", value=numbers([model.body_mass[b]]))
         xx, yy, zz = (numbers([value]) for value in model.body_inertia[b])
         ElementTree.SubElement(inertial, "inertia", ixx=xx, iyy=yy, izz=zz, ixy="0", ixz="0", iyz="0")
@@ -112,7 +113,7 @@ def _link(root: ElementTree.Element, name: str, model: mujoco.MjModel, b: int) -
 
 def _long_axis_frame(model: mujoco.MjModel, g: int) -> np.ndarray:
     """(3, 3) frame of the shape; for an ellipsoid its longest axis becomes z."""
-    frame = _matrix(model.geom_quat[g])
+    frame = quat_to_matrix(model.geom_quat[g])
     if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
         frame = np.roll(frame, 2 - int(np.argmax(model.geom_size[g])), axis=1)
     return frame
@@ -140,12 +141,6 @@ def _shapes(model: mujoco.MjModel, g: int) -> list[tuple[str, dict[str, str], np
         return [("sphere", ball, centre)]
     along = half * _long_axis_frame(model, g)[:, 2]
     return [("cylinder", {**ball, "length": numbers([2 * half])}, centre), ("sphere", ball, centre + along), ("sphere", ball, centre - along)]
-
-
-def _matrix(quat: np.ndarray) -> np.ndarray:
-    flat = np.zeros(9)
-    mujoco.mju_quat2Mat(flat, quat)
-    return flat.reshape(3, 3)
 
 
 def _origin(element: ElementTree.Element, position: np.ndarray, rotation: np.ndarray) -> None:

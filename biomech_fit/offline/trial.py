@@ -10,8 +10,8 @@ from scipy.interpolate import interp1d
 from scipy.spatial.transform import Rotation, Slerp
 
 from biomech_fit.core.body import BodyModel
-from biomech_fit.core.opensim_axes import quat_to_matrix
 from biomech_fit.core.point_residuals import PointObservations
+from biomech_fit.core.quaternions import quat_to_matrix
 from biomech_fit.core.types import FrameResult, PoseEstimate, Status
 from biomech_fit.stream.noise_model import NoiseModel
 

@@ -11,9 +11,10 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import linear_sum_assignment
 
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.quaternions import rotation_angle_deg
 from biomech_fit.formats.atomic import write_text
 from biomech_fit.report.align import IDENTITY, Rigid, rigid_alignment
-from biomech_fit.report.figures import json_ready, rotation_angle_deg
+from biomech_fit.report.figures import json_ready
 from biomech_fit.report.motion_data import MotionData, Series, read_loaded_cameras, read_output, read_truth
 
 FLEXIONS = ("hip_flexion", "knee_angle", "ankle_angle")

@@ -11,6 +11,7 @@ import numpy as np
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.gait_summary import PARAMETERS, SummarySettings, summarise_steps
+from biomech_fit.core.quaternions import rotation_angle_deg
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import EventType, GaitEvent, Status
 from biomech_fit.report.result import Comparison, TrackResult
@@ -47,23 +48,11 @@ def reprojection_figures(before_px: np.ndarray, after_px: np.ndarray) -> dict[st
     }
 
 
-def rotation_angle_deg(first: np.ndarray, second: np.ndarray) -> float:
-    """Angle in degrees between two rotation matrices; accurate for small angles."""
-    difference = first @ second.T
-    axis = np.array([difference[2, 1] - difference[1, 2], difference[0, 2] - difference[2, 0], difference[1, 0] - difference[0, 1]])
-    return float(np.degrees(np.arctan2(np.linalg.norm(axis), np.trace(difference) - 1)))
-
-
-def camera_centre(camera: Camera) -> np.ndarray:
-    """(3,) m, world."""
-    return -camera.rotation.T @ camera.translation
-
-
 def camera_correction(loaded: Camera, refined: Camera) -> dict[str, float]:
     """How far refinement turned a camera (degrees) and moved its centre (mm), and where its lens was corrected, by how much."""
     correction = {
         "rotation_deg": rotation_angle_deg(refined.rotation, loaded.rotation),
-        "translation_mm": 1e3 * float(np.linalg.norm(camera_centre(refined) - camera_centre(loaded))),
+        "translation_mm": 1e3 * float(np.linalg.norm(refined.centre - loaded.centre)),
     }
     if not np.array_equal(refined.matrix, loaded.matrix):
         correction["focal_percent"] = 100 * float(refined.matrix[0, 0] / loaded.matrix[0, 0] - 1)

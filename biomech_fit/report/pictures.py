@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from biomech_fit.core.sides import side_of
 from biomech_fit.core.types import STATUS_SENTENCE, EventType, Side, Status
 from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult
-from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure, side_of
+from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure
 from biomech_fit.report.time_axis import BAND_95, time_label, time_ticks, time_window
 
 PANELS = (

@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from biomech_fit.core.camera import Camera
-from biomech_fit.report.figures import camera_centre
 from biomech_fit.report.result import CONFIDENCE_THRESHOLD, TrackResult
 from biomech_fit.report.style import BEFORE, CAMERA_COLOURS, MIDDLE, lighter, new_figure, side_colour
 
@@ -109,7 +108,7 @@ def scene(result: TrackResult) -> Figure | None:
         return None
     figure = Figure(figsize=(10, 6.2))
     axis: Any = figure.add_axes((0.0, 0.0, 1.0, 1.0), projection="3d", computed_zorder=False)
-    corners = [camera_centre(c) for c in result.cameras_refined]
+    corners = [c.centre for c in result.cameras_refined]
     for share in np.linspace(0, 1, 5) if len(tracked) else ():
         frame = tracked[round(share * (len(tracked) - 1))]
         fade = 0.15 + 0.6 * (1 - share)
@@ -125,7 +124,7 @@ def scene(result: TrackResult) -> Figure | None:
     for c, (loaded, refined) in enumerate(zip(result.cameras_loaded, result.cameras_refined, strict=True)):
         _frustum(axis, loaded, size, BEFORE, 0.8)
         _frustum(axis, refined, size, CAMERA_COLOURS[c % len(CAMERA_COLOURS)], 1.4)
-        x, y, z = camera_centre(refined)
+        x, y, z = refined.centre
         axis.text(x, y, z + 0.9 * size, refined.name, fontsize=8, ha="center", color=CAMERA_COLOURS[c % len(CAMERA_COLOURS)], zorder=6)
     for k, (colour, letter) in enumerate(zip(("#c2352b", "#1b7f4b", "#1f5fa8"), "xyz", strict=True)):
         tip = np.eye(3)[k] * 0.8 * size * 2
@@ -155,7 +154,7 @@ def scene(result: TrackResult) -> Figure | None:
 
 
 def _frustum(axis, camera: Camera, size: float, colour: str, width: float) -> None:
-    centre = camera_centre(camera)
+    centre = camera.centre
     fx, fy = camera.matrix[0, 0], camera.matrix[1, 1]
     cx, cy = camera.matrix[0, 2], camera.matrix[1, 2]
     corners = np.array([[(u - cx) / fx, (v - cy) / fy, 1.0] for u, v in ((0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height))])

@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from biomech_fit.core.sides import side_of
 from biomech_fit.report.figures import GC_LIMITS_PX, gc_curve, gc_share
 from biomech_fit.report.result import TrackResult
-from biomech_fit.report.style import AFTER, BEFORE, CAMERA_COLOURS, LEFT, MIDDLE, RIGHT, lighter, new_figure, side_of
+from biomech_fit.report.style import AFTER, BEFORE, CAMERA_COLOURS, LEFT, MIDDLE, RIGHT, lighter, new_figure
 
 MOST_PANELS = 30
 """Of the keypoints' picture; of more, those with the most detections are shown."""

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
+from biomech_fit.core.sides import side_of
 from biomech_fit.report.result import TrackResult
-from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure, side_of
+from biomech_fit.report.style import LEFT, MIDDLE, RIGHT, lighter, new_figure
 
 MOMENTS = 8
 _HEAD = ("Neck", "Head")

@@ -10,6 +10,8 @@ import matplotlib
 from matplotlib import colors
 from matplotlib.figure import Figure
 
+from biomech_fit.core.sides import side_of
+
 LEFT, RIGHT, MIDDLE = "#1f5fa8", "#c2352b", "#3b3b3b"
 BEFORE, AFTER = "#9a9a9a", "#1b7f4b"
 CAMERA_COLOURS = ("#1f5fa8", "#d9822b", "#1b7f4b", "#8e44ad", "#c2352b", "#16a2a2", "#7f6000", "#e377c2")
@@ -30,21 +32,6 @@ def styled() -> Iterator[None]:
 def new_figure(width: float, height: float) -> Figure:
     """A figure (inches) that belongs to no window and no global state, drawn by Agg when saved."""
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def side_of(name: str) -> str:
-    """'l', 'r' or '' by the usual names: LHip, left_hip, hip_l, lasis (lower-case l or r before a known landmark is taken as a side)."""
-    lower = name.lower()
-    if lower.startswith("left") or lower.endswith("_l") or (name[:1] == "L" and name[1:2].isupper()):
-        return "l"
-    if lower.startswith("right") or lower.endswith("_r") or (name[:1] == "R" and name[1:2].isupper()):
-        return "r"
-    if name.islower() and name[:1] in "lr" and len(name) > 3 and any(name[1:].startswith(m) for m in _LANDMARKS):
-        return name[0]
-    return ""
-
-
-_LANDMARKS = ("asi", "psi", "hip", "kn", "ank", "heel", "toe", "mtoe", "mhip", "sho", "elb", "wri", "hand", "fin", "foot", "fem", "tib", "shld", "lelb", "melb")
 
 
 def side_colour(*names: str) -> str:

@@ -16,6 +16,7 @@ from biomech_fit import msg as bf
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.quaternions import single_quat
 from biomech_fit.core.steps import StepParameters
 from biomech_fit.core.types import STATUS_SENTENCE, EventType, GaitEvent, KeypointPacket, PoseEstimate, Side, Status
 
@@ -64,43 +65,13 @@ def quaternion_wxyz(value: Quaternion) -> np.ndarray:
     return np.array([value.w, value.x, value.y, value.z])
 
 
-def wxyz_from_matrix(rotation: np.ndarray) -> np.ndarray:
-    """(4,) wxyz, w >= 0, of a (3, 3) rotation (Shepperd 1978, J. Guidance and Control 1:223: divides by the largest component)."""
-    trace = np.trace(rotation)
-    squares = np.array([trace, *np.diag(rotation)])
-    largest = int(np.argmax(squares))
-    a, b, c = rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]
-    d, e, f = rotation[1, 0] + rotation[0, 1], rotation[2, 0] + rotation[0, 2], rotation[2, 1] + rotation[1, 2]
-    if largest == 0:
-        q = np.array([1 + trace, a, b, c])
-    else:
-        rows = {1: [a, 0, d, e], 2: [b, d, 0, f], 3: [c, e, f, 0]}
-        q = np.array(rows[largest], float)
-        q[largest] = 1 + 2 * squares[largest] - trace
-    q /= np.linalg.norm(q)
-    return -q if q[0] < 0 else q
-
-
-def matrix_from_wxyz(wxyz: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation of a unit quaternion (4,) wxyz."""
-    w, x, y, z = (float(v) for v in wxyz)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
 def point_msg(xyz: np.ndarray) -> Point:
     return Point(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
 
 
 def camera_pose_msg(camera: Camera) -> Pose:
     """Pose of the optical frame in the world: the inverse of ``x_cam = R x_world + t``."""
-    centre = -camera.rotation.T @ camera.translation
-    return Pose(position=point_msg(centre), orientation=quaternion_msg(wxyz_from_matrix(camera.rotation.T)))
+    return Pose(position=point_msg(camera.centre), orientation=quaternion_msg(single_quat(camera.rotation.T)))
 
 
 def optical_frame(camera: str) -> str:

@@ -11,13 +11,14 @@ from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.quaternions import quat_to_matrix, rotation_angle_deg
 from biomech_fit.core.segments import segment_length_std
-from biomech_fit.ros.convert import camera_pose_msg, doubles, floats, header, matrix_from_wxyz, optical_frame, quaternion_wxyz
+from biomech_fit.ros.convert import camera_pose_msg, doubles, floats, header, optical_frame, quaternion_wxyz
 
 
 def calibration_msg(estimate: CalibrationEstimate, *, frame_id: str) -> bf.CameraCalibrationState:
     cameras, loaded = estimate.cameras, estimate.loaded
-    rotation_deg = [math.degrees(_rotation_angle(c.rotation @ o.rotation.T)) for c, o in zip(cameras, loaded, strict=True)]
+    rotation_deg = [rotation_angle_deg(c.rotation, o.rotation) for c, o in zip(cameras, loaded, strict=True)]
     moved_mm = [1000 * np.linalg.norm(c.rotation.T @ c.translation - o.rotation.T @ o.translation) for c, o in zip(cameras, loaded, strict=True)]
     return bf.CameraCalibrationState(
         header=header(estimate.stamp_ns, frame_id),
@@ -41,19 +42,13 @@ def calibration_msg(estimate: CalibrationEstimate, *, frame_id: str) -> bf.Camer
     )
 
 
-def _rotation_angle(rotation: np.ndarray) -> float:
-    """rad; by atan2, exact for small angles too."""
-    vee = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    return math.atan2(np.linalg.norm(vee), np.trace(rotation) - 1)
-
-
 def cameras_from_msg(message: bf.CameraCalibrationState) -> list[Camera]:
     """The refined cameras of a calibration message."""
     cameras, start = [], 0
     for c, name in enumerate(message.cameras):
         size = message.distortion_sizes[c]
         pose = message.poses[c]
-        world_from_camera = matrix_from_wxyz(quaternion_wxyz(pose.orientation))
+        world_from_camera = quat_to_matrix(quaternion_wxyz(pose.orientation))
         centre = np.array([pose.position.x, pose.position.y, pose.position.z])
         cameras.append(
             Camera(

@@ -7,8 +7,9 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
 
 from biomech_fit.core.footprints import sole
+from biomech_fit.core.quaternions import single_quat
 from biomech_fit.core.types import EventType, GaitEvent, Side
-from biomech_fit.ros.convert import duration_msg, header, point_msg, quaternion_msg, wxyz_from_matrix
+from biomech_fit.ros.convert import duration_msg, header, point_msg, quaternion_msg
 from biomech_fit.ros.markers import LEFT, MIDDLE, RIGHT, STALE
 
 PRINTS = 500
@@ -78,7 +79,7 @@ def _sole(side: Side, heel: np.ndarray, toe: np.ndarray, colour: ColorRGBA) -> M
     marker = Marker(type=Marker.TRIANGLE_LIST, action=Marker.ADD, color=colour)
     marker.scale.x = marker.scale.y = marker.scale.z = 1.0
     marker.pose.position = point_msg(heel)
-    marker.pose.orientation = quaternion_msg(wxyz_from_matrix(np.column_stack([x, y, np.cross(x, y)])))
+    marker.pose.orientation = quaternion_msg(single_quat(np.column_stack([x, y, np.cross(x, y)])))
     outline = sole(side, np.zeros(2), np.array([length, 0.0]))
     corners = [point_msg(np.array([*corner, 0.0])) for corner in outline]
     middle = point_msg(np.array([0.5 * length, outline[:, 1].mean(), 0.0]))

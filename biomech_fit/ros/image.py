@@ -8,6 +8,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.sides import side_of
 
 CHANNELS = {"bgr8": 3, "rgb8": 3, "bgra8": 4, "rgba8": 4, "mono8": 1}
 _TO_BGR = {"rgb8": cv2.COLOR_RGB2BGR, "bgra8": cv2.COLOR_BGRA2BGR, "rgba8": cv2.COLOR_RGBA2BGR, "mono8": cv2.COLOR_GRAY2BGR}
@@ -71,6 +72,4 @@ def draw_skeleton(picture: np.ndarray, camera: Camera, points: np.ndarray, edges
 
 
 def _colour(name: str) -> tuple[int, int, int]:
-    if name[:1] in "LR" and name[1:2].isupper():
-        return BLUE if name[0] == "L" else RED
-    return {"left": BLUE, "righ": RED}.get(name[:4], GREY)
+    return {"l": BLUE, "r": RED}.get(side_of(name), GREY)

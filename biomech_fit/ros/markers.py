@@ -12,9 +12,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.keypoint_set import KeypointSet
+from biomech_fit.core.quaternions import single_quat
+from biomech_fit.core.sides import side_of
 from biomech_fit.core.types import PoseEstimate
 from biomech_fit.formats.mjcf import scaled_mj_model
-from biomech_fit.ros.convert import header, point_msg, quaternion_msg, wxyz_from_matrix
+from biomech_fit.ros.convert import header, point_msg, quaternion_msg
 
 LEFT = ColorRGBA(r=0.20, g=0.45, b=0.85, a=1.0)
 RIGHT = ColorRGBA(r=0.85, g=0.30, b=0.20, a=1.0)
@@ -34,13 +36,8 @@ STALE = Duration(nanosec=500_000_000)
 
 
 def side_colour(name: str) -> ColorRGBA:
-    """Blue for the left, red for the right, grey for the middle, by the usual names (LHip, thigh_l, left_eye)."""
-    lower = name.lower()
-    if lower.endswith("_l") or lower.startswith("left") or (name[:1] == "L" and name[1:2].isupper()):
-        return LEFT
-    if lower.endswith("_r") or lower.startswith("right") or (name[:1] == "R" and name[1:2].isupper()):
-        return RIGHT
-    return MIDDLE
+    """Blue for the left, red for the right, grey for the middle."""
+    return {"l": LEFT, "r": RIGHT}.get(side_of(name), MIDDLE)
 
 
 class BodyMarkers:
@@ -89,7 +86,7 @@ class BodyMarkers:
             axes[:, 2] *= np.sign(np.linalg.det(axes))
             marker.scale = Vector3(x=float(size[0]), y=float(size[1]), z=float(size[2]))
             marker.pose.position = point_msg(estimate.keypoints[k])
-            marker.pose.orientation = quaternion_msg(wxyz_from_matrix(axes))
+            marker.pose.orientation = quaternion_msg(single_quat(axes))
             base = self._colour(name)
             marker.color = ColorRGBA(r=base.r, g=base.g, b=base.b, a=0.3)
             markers.append(marker)
@@ -118,7 +115,7 @@ class BodyMarkers:
         marker.scale.z = length
         marker.color = self._colour(name)
         marker.pose.position = point_msg((start + end) / 2)
-        marker.pose.orientation = quaternion_msg(wxyz_from_matrix(_frame_along(along / length)))
+        marker.pose.orientation = quaternion_msg(single_quat(_frame_along(along / length)))
         return marker
 
     def _axes(self, estimate: PoseEstimate) -> Marker:
@@ -156,7 +153,7 @@ def camera_markers(cameras: list[Camera] | tuple[Camera, ...], frame_id: str, st
     for number, camera in enumerate(cameras):
         corners = np.array([[0, 0, 1], [camera.width, 0, 1], [camera.width, camera.height, 1], [0, camera.height, 1]], float)
         rays = np.linalg.solve(camera.matrix, corners.T).T * FRUSTUM_DEPTH_M
-        centre = -camera.rotation.T @ camera.translation
+        centre = camera.centre
         world = rays @ camera.rotation + centre
         for i in range(4):
             lines.points += [point_msg(centre), point_msg(world[i]), point_msg(world[i]), point_msg(world[(i + 1) % 4])]

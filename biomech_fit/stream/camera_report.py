@@ -9,6 +9,7 @@ import numpy as np
 
 from biomech_fit.config.fit import RefineConfig
 from biomech_fit.core.estimates import CalibrationEstimate, CameraFit
+from biomech_fit.core.quaternions import rotation_angle_deg
 from biomech_fit.stream.camera_state import CameraHealth
 
 Row = tuple[int, str, str, dict[str, Any]]
@@ -97,8 +98,7 @@ def calibration_problem(estimate: CalibrationEstimate, c: int, refine: RefineCon
 def correction(estimate: CalibrationEstimate, c: int) -> tuple[float, float]:
     """By how much camera c is turned (deg) and its centre moved (m) from where it was loaded."""
     camera, loaded = estimate.cameras[c], estimate.loaded[c]
-    sine = np.linalg.norm(camera.rotation - loaded.rotation) / np.sqrt(8)  # of half the angle
-    return float(np.degrees(2 * np.arcsin(min(sine, 1.0)))), float(np.linalg.norm(camera.centre - loaded.centre))
+    return rotation_angle_deg(camera.rotation, loaded.rotation), float(np.linalg.norm(camera.centre - loaded.centre))
 
 
 def _stream_problem(health: CameraHealth, now: _Counts, before: _Counts) -> str:

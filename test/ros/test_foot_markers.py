@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from visualization_msgs.msg import Marker
 
+from biomech_fit.core.quaternions import quat_to_matrix
 from biomech_fit.core.types import EventType, GaitEvent, Side
-from biomech_fit.ros.convert import matrix_from_wxyz, quaternion_wxyz
+from biomech_fit.ros.convert import quaternion_wxyz
 from biomech_fit.ros.foot_markers import event_marker, foot_markers
 from biomech_fit.ros.markers import LEFT, MIDDLE, RIGHT
 
@@ -18,7 +19,7 @@ TOES = np.array([[1.0, 0.3, 0.03], [0.5, 0.05, 0.05]])
 
 def corners(marker: Marker) -> np.ndarray:
     """(n, 3) in the world."""
-    rotation = matrix_from_wxyz(quaternion_wxyz(marker.pose.orientation))
+    rotation = quat_to_matrix(quaternion_wxyz(marker.pose.orientation))
     where = marker.pose.position
     return np.array([[p.x, p.y, p.z] for p in marker.points]) @ rotation.T + [where.x, where.y, where.z]
 

@@ -9,9 +9,10 @@ import pytest
 from ros_fakes import standing
 from visualization_msgs.msg import Marker
 
+from biomech_fit.core.quaternions import quat_to_matrix
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model
-from biomech_fit.ros.convert import matrix_from_wxyz, quaternion_wxyz
+from biomech_fit.ros.convert import quaternion_wxyz
 from biomech_fit.ros.markers import BodyMarkers
 
 SET = load_keypoint_set("halpe_26")
@@ -32,7 +33,7 @@ def test_an_ellipsoid_holds_95_percent() -> None:
     assert len(markers) == len(SET)
     for k in (0, 7):
         marker = markers[k]
-        rotation = matrix_from_wxyz(quaternion_wxyz(marker.pose.orientation))
+        rotation = quat_to_matrix(quaternion_wxyz(marker.pose.orientation))
         assert np.linalg.det(rotation) == pytest.approx(1)
         drawn = rng.multivariate_normal(np.zeros(3), covariance[k], 20_000) @ rotation
         inside = np.sum((drawn / (0.5 * np.array([marker.scale.x, marker.scale.y, marker.scale.z]))) ** 2, 1) < 1

@@ -67,13 +67,14 @@ def test_walk_in_any_direction(direction, rate, noise):
     assert np.median([s.stride_time_s for s in steps]) == pytest.approx(STRIDE_S, abs=0.02)
     assert np.median([s.speed_m_s for s in steps]) == pytest.approx(STRIDE_M / STRIDE_S, abs=0.04)
     assert np.median([s.stance_time_s + s.swing_time_s for s in steps]) == pytest.approx(STRIDE_S, abs=0.04)
-    assert np.median([s.double_support_time_s for s in steps]) == pytest.approx(0.24 * STRIDE_S, abs=0.09)
+    assert np.median([s.double_support_time_s for s in steps]) == pytest.approx(0.24 * STRIDE_S, abs=0.035)
     assert np.median([s.cadence_steps_per_min for s in steps]) == pytest.approx(2 * 60 / STRIDE_S, abs=4)
 
 
 def test_position_is_on_the_floor_under_the_heel():
     events = run(GaitDetector(NAMES), *walk())
     left = [e for e in events if e.side == Side.LEFT and e.type == EventType.INITIAL_CONTACT]
+    assert len(left) >= 6
     for e in left:
         assert e.position[0] % STRIDE_M == pytest.approx(0.0, abs=0.05) or e.position[0] % STRIDE_M == pytest.approx(STRIDE_M, abs=0.05)
         assert e.position[1] == pytest.approx(WIDTH_M / 2, abs=0.005)

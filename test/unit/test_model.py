@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
+from biomech_fit.config.paths import config_directory
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.opensim_axes import WORLD_FROM_OPENSIM, coordinates_from_qpos, pelvis_angles, pelvis_rotation, qpos_from_coordinates
 from biomech_fit.formats.keypoint_sets import keypoint_set_names, load_keypoint_set
 from biomech_fit.formats.model import load_body_model
-from biomech_fit.formats.resources import config_directory
 
 FORWARD, LEFT, UP = np.eye(3)
 

@@ -13,7 +13,7 @@ from core_example import mujoco_points
 from biomech_fit.config import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.opensim_axes import quat_to_matrix
+from biomech_fit.core.quaternions import quat_to_matrix
 from biomech_fit.core.types import FrameResult, PointsPacket, Status
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.formats.model import load_body_model

@@ -9,7 +9,8 @@ import pytest
 from core_example import SLIDER, builtin, mujoco_points, toy, turn
 
 from biomech_fit.core.body import BodyModel
-from biomech_fit.core.opensim_axes import qpos_from_coordinates, quat_to_matrix
+from biomech_fit.core.opensim_axes import qpos_from_coordinates
+from biomech_fit.core.quaternions import quat_to_matrix
 from biomech_fit.core.readout import Seen, pose_estimates, rotation_vector_matrix
 from biomech_fit.core.result import Readout
 from biomech_fit.core.types import Status

@@ -11,6 +11,7 @@ import pytest
 import report_example
 
 from biomech_fit.core.errors import InputError
+from biomech_fit.core.sides import side_of
 from biomech_fit.core.types import Status
 from biomech_fit.formats.calibration import read_calibration
 from biomech_fit.formats.mot import read_mot
@@ -19,7 +20,6 @@ from biomech_fit.report.figures import camera_correction, gc_share, json_ready, 
 from biomech_fit.report.outputs import EVENT_COLUMNS, write_outputs
 from biomech_fit.report.pictures_strip import side_view
 from biomech_fit.report.result import Comparison
-from biomech_fit.report.style import side_of
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biomech_fit.core.opensim_axes import pelvis_angles, quat_to_matrix, world_to_opensim
+from biomech_fit.core.opensim_axes import pelvis_angles, world_to_opensim
+from biomech_fit.core.quaternions import quat_to_matrix
 from biomech_fit.core.types import EventType, Side
 from biomech_fit.sim import gait_curves
 from biomech_fit.sim.config import SimConfig
