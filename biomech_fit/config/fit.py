@@ -108,7 +108,8 @@ class PriorConfig:
     scale_std_factor: float = setting(1.0, "Multiplies the body model's prior standard deviations of the segment scales.", low=0.01, high=10.0)
     keypoint_offset_std_m: float = setting(
         0.015,
-        "Prior standard deviation, per axis, of where a detector aims relative to the model's keypoint; a model's own smaller or larger values win.",
+        "Prior standard deviation, per axis, of where a detector aims relative to the model's keypoint, where the model says nothing of that keypoint; where "
+        "it does, that value changes in the same proportion.",
         unit="m",
         low=0.0005,
         high=0.2,

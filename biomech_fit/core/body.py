@@ -59,6 +59,8 @@ class BodyModel:
     """(N,) rad/s^2 (m/s^2)."""
     foot_points: dict[str, tuple[int, np.ndarray]]
     """Points of the soles that touch the floor, by name (RHeel, RMetatarsal1, RMetatarsal5, RToe ...): body and position (m)."""
+    keypoint_offset_default: float = 0.015
+    """m, the offsets' standard deviation of keypoints of which the model says nothing else."""
 
     @cached_property
     def has_free_root(self) -> bool:

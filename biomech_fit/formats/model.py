@@ -61,7 +61,8 @@ def load_body_model(path_or_name: str | Path | None, keypoint_set: KeypointSet) 
     _face_x(model, content.get("facing", "x"), where)
 
     coordinates = _coordinate_names(model, _mapping(content, "coordinates", where), where)
-    body, position, std = _keypoints(content, keypoint_set, reader, where)
+    default_std = positive(content.get("offset_std", 0.015), f"In {where}, offset_std")
+    body, position, std = _keypoints(content, keypoint_set, reader, where, default_std)
     centres = {name: reader.place(name, entry, "joint_centres") for name, entry in _mapping(content, "joint_centres", where).items()}
     segments = _segments(_mapping(content, "segments", where), centres, where)
     scales = _mapping(content, "scales", where)
@@ -79,6 +80,7 @@ def load_body_model(path_or_name: str | Path | None, keypoint_set: KeypointSet) 
         keypoint_body=body,
         keypoint_position=position,
         keypoint_offset_std=std,
+        keypoint_offset_default=default_std,
         joint_centre_names=tuple(centres),
         joint_centre_body=np.array([place.body for place in centres.values()], dtype=int),
         joint_centre_position=np.array([place.position for place in centres.values()]).reshape(-1, 3),
@@ -237,10 +239,11 @@ def _coordinate_names(model: mujoco.MjModel, renames: dict[str, Any], where: str
     return tuple(names)
 
 
-def _keypoints(content: dict[str, Any], keypoint_set: KeypointSet, reader: _Places, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _keypoints(
+    content: dict[str, Any], keypoint_set: KeypointSet, reader: _Places, where: str, default_std: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     general = _mapping(content, "keypoints", where)
     special = _mapping(_mapping(content, "keypoint_sets", where), keypoint_set.name, where)
-    default_std = positive(content.get("offset_std", 0.015), f"In {where}, offset_std")
     body = np.full(len(keypoint_set), -1, dtype=int)
     position, std = np.zeros((len(keypoint_set), 3)), np.full(len(keypoint_set), default_std)
     for k in range(len(keypoint_set)):

@@ -54,9 +54,7 @@ class PointsTracker(PersonTracker):
             config = replace(config, refine=replace(config.refine, scales=False, offsets=False))
         compared = tuple((int(a), int(b)) for a, b in bones) if self.by_direction else ()
         costs = PointCosts(compared, config.points.drift_sigma_m)
-        # How far a point may lie from the model's is the model's word here: marker sets and joint centres differ too much for one general value.
-        priors = replace(config.priors, keypoint_offset_std_m=float(np.median(body.keypoint_offset_std)))
-        config = replace(config, noise=replace(config.noise, robust_kernel=config.points.robust_kernel), priors=priors)
+        config = replace(config, noise=replace(config.noise, robust_kernel=config.points.robust_kernel))
         self._added: np.ndarray = np.zeros(0)
         self._added_of: SlowShare | None = None
         super().__init__(body, mapped, [], config, config.stream.frame_rate_hz, device, costs, config.points.pose_memory_s)

@@ -83,8 +83,7 @@ class SlowStates:
         mean, precision = np.zeros(layout.size), np.zeros((layout.size, layout.size))
         scales = self.body.scale_precision / priors.scale_std_factor**2 if refine.scales else self._hold * np.eye(layout.n_scales)
         precision[layout.scales, layout.scales] = scales
-        model_default = np.median(self.body.keypoint_offset_std) if len(self.body.keypoint_offset_std) else 1.0
-        offset_std = self.body.keypoint_offset_std * (priors.keypoint_offset_std_m / model_default)
+        offset_std = self.body.keypoint_offset_std * (priors.keypoint_offset_std_m / self.body.keypoint_offset_default)
         offsets = np.repeat(1 / offset_std**2, 3) if refine.offsets else np.full(3 * layout.n_keypoints, self._hold)
         precision[layout.offsets, layout.offsets] = np.diag(offsets)
         if layout.n_cameras:

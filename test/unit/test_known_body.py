@@ -10,6 +10,8 @@ from test_pipeline import CAUSAL_MM, CONFIG, causal, check_sense, errors_mm, fra
 
 from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.core.types import Status
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
+from biomech_fit.formats.model import load_body_model
 from biomech_fit.formats.subject import subject_from_estimate
 from biomech_fit.sim.cameras import perturbed
 from biomech_fit.stream.device import count_compilations
@@ -139,6 +141,17 @@ def test_what_is_not_estimated_stays_where_the_subject_has_it() -> None:
     full = estimate.covariance + np.diag(np.r_[np.full(count, SUBJECT_SCALE_STD), np.full(size - count, SUBJECT_OFFSET_STD_M)] ** 2)
     given = full[count:, count:] - full[count:, :count] @ np.linalg.solve(full[:count, :count], full[:count, count:])
     np.testing.assert_allclose(got.covariance[count:, count:], given, rtol=0.02, atol=1e-7)
+
+
+def test_what_the_model_says_of_a_keypoint_counts_in_every_set() -> None:
+    """The hips' 10 mm and the points without a word of their own, 15 mm, whatever else is in the set; the setting changes all alike."""
+    for name in ("halpe_26", "movi_87"):
+        body = load_body_model(None, load_keypoint_set(name))
+        for setting, factor in ((0.015, 1.0), (0.03, 2.0)):
+            config = replace(CONFIG, priors=replace(CONFIG.priors, keypoint_offset_std_m=setting))
+            std = FitPipeline(body, scene().cameras, load_keypoint_set(name), config).subject().keypoint_offset_std
+            here = body.keypoint_body >= 0
+            np.testing.assert_allclose(std[here], factor * np.repeat(body.keypoint_offset_std[here, None], 3, 1), rtol=1e-4)
 
 
 def test_how_wrong_the_calibration_is_sets_how_firmly_it_is_held() -> None:
