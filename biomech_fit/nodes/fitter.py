@@ -170,10 +170,14 @@ class FitterNode(LifecycleNode):
         return self.get_clock().now().nanoseconds
 
     def _clock_went_back(self) -> None:
-        self.diagnostics.problem("clock", "The clock went back; the fit is started anew.")
+        self.diagnostics.problem("clock", "The clock went back, or another one was chosen (use_sim_time); the fit is started anew.")
         if self._worker is not None and self._outputs is not None:
             self._worker.call(self._pipeline.reset)
             self._outputs.restart()
+
+    def _clock_rows(self) -> list[tuple[str, str, str, dict[str, Any]]]:
+        waits = self.get_parameter("use_sim_time").value and not self._now_ns()
+        return [("warn", "simulated time", "use_sim_time is true, but nothing has come on /clock: no time passes.", {})] if waits else []
 
     def _publish_slow(self) -> None:
         """Has the worker publish the slow states between frames. What of the last ones is not out yet comes first."""
@@ -195,7 +199,7 @@ class FitterNode(LifecycleNode):
         except Exception as error:
             self.diagnostics.problem("estimates", f"Calibration and subject could not be published: {type(error).__name__}: {error}", "error")
         yield
-        rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics(calibration)]
+        rows = [throughput(worker, outputs, self.diagnostics), triggers.row(), *pipeline.diagnostics(calibration), *self._clock_rows()]
         yield
         self._diagnostics_publisher.publish(self.diagnostics.message(self._now_ns(), rows))
 

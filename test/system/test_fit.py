@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from intervals import error_in_stds
 
 from biomech_fit.cli.main import main
 from biomech_fit.formats.subject import read_subject
@@ -27,6 +28,7 @@ def figures(folder: Path, *simulation: str) -> tuple[dict, dict, dict]:
     assert main(["track", str(recording), "-o", str(folder / "track"), "--no-report"]) == 0
     summary = json.loads((folder / "fit" / "summary.json").read_text())
     assert summary["frames"] == 240
+    summary["error_in_stds"] = error_in_stds(folder / "fit", recording, 1.0)
     return summary, evaluate(folder / "fit", recording, 1.0)["causal"], evaluate(folder / "track", recording, 1.0)["causal"]
 
 
@@ -56,9 +58,9 @@ def test_better_than_the_stream(true_cameras: tuple, wrong_cameras: tuple) -> No
 
 
 def test_intervals_hold_the_truth(true_cameras: tuple, tmp_path: Path) -> None:
-    """95 % intervals of the keypoints in the world, with four seconds' chance: 85 to 100 %."""
-    coverage = true_cameras[1]["keypoints"]["coverage95"]["raw"]
-    assert 0.85 < coverage <= 1.0
+    """95 % intervals of the keypoints in the world, with four seconds' chance: 85 % and more, and not by being wide (0.67: as wide as they need be)."""
+    assert true_cameras[1]["keypoints"]["coverage95"]["raw"] > 0.85
+    assert 0.4 < true_cameras[0]["error_in_stds"] < 1.0
 
 
 def test_two_recordings_of_one_person(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from intervals import error_in_stds
 
 from biomech_fit.cli.main import main
 
@@ -18,7 +19,8 @@ def evaluated(folder: Path, *simulation: str) -> dict:
     assert main(["evaluate", str(folder / "out"), "--truth", str(folder / "recording")]) == 0
     summary = json.loads((folder / "out" / "summary.json").read_text())
     assert summary["frames"] == round(60 * SECONDS) and summary["status"] == {"OK": summary["frames"]}
-    return json.loads((folder / "out" / "evaluation.json").read_text())
+    evaluation = json.loads((folder / "out" / "evaluation.json").read_text())
+    return evaluation | {"error_in_stds": error_in_stds(folder / "out", folder / "recording", 2.0)}
 
 
 @pytest.fixture(scope="module")
@@ -68,5 +70,6 @@ def test_segments_and_steps(true_cameras: dict) -> None:
 
 
 def test_intervals_hold_what_they_promise(true_cameras: dict) -> None:
-    """The share of joint angles inside their stated 95 % intervals is neither a lie nor a triviality."""
-    assert 0.8 < true_cameras["causal"]["coordinate_coverage95"]["raw"] <= 1.0
+    """Joint angles lie in their stated 95 % intervals, and those of the keypoints are not much wider than they need be (0.67: as wide)."""
+    assert true_cameras["causal"]["coordinate_coverage95"]["raw"] > 0.8
+    assert 0.4 < true_cameras["error_in_stds"] < 0.85
