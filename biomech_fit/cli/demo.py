@@ -56,8 +56,10 @@ def run(args: argparse.Namespace) -> int:
 def _demonstrate(args: argparse.Namespace, frame_rate_hz: float) -> int:
     from dataclasses import replace
 
-    from biomech_fit.config.load import from_mapping
+    from biomech_fit.config.load import from_mapping, load_config
     from biomech_fit.formats.calibration import write_calibration
+    from biomech_fit.formats.folder import make_folder
+    from biomech_fit.formats.keypoint_sets import load_keypoint_set
     from biomech_fit.sim.config import SimConfig
     from biomech_fit.sim.simulate import simulate
 
@@ -65,8 +67,12 @@ def _demonstrate(args: argparse.Namespace, frame_rate_hz: float) -> int:
     config = from_mapping(settings, SimConfig())
     if config.seconds < 4:
         raise InputError(f"seconds is {config.seconds:g}; the demonstration needs at least 4 s.")
+    load_keypoint_set(args.keypoint_set)
+    if args.config:
+        load_config(args.config)
     out: Path = args.out.absolute()
     truth, logs = out / "truth", out / "logs"
+    make_folder(out)
     for folder in (truth, logs):
         folder.mkdir(parents=True, exist_ok=True)
     # The cameras do not depend on the length: with them the fitter can compile while the walk is simulated.

@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
         return run_meta(args)
     if args.scheduler:
         raise InputError("--scheduler is for --meta, where many people are fitted.")
-    make_folder(args.out)
     fit_and_write(args, args.recordings, args.out, lambda text: print(text, file=sys.stderr, flush=True))
     return 0
 
@@ -91,6 +90,7 @@ def fit_and_write(args: argparse.Namespace, paths: list[Path], out: Path, say: C
     keypoint_set = opened[0].keypoint_set
     body = load_body_model(args.model, keypoint_set)
     subject = read_subject(args.subject) if args.subject else None
+    make_folder(out)
     seen = None if args.world_up else seen_up(opened[0].cameras, keypoint_set.names, opened[0].packets())
     world_up = args.world_up or seen or "z"
     recordings = [

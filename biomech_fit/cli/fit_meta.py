@@ -59,7 +59,6 @@ def fit_subject(options: dict[str, Any], recordings: list[str], out: str, done: 
     from biomech_fit.cli.fit import fit_and_write
     from biomech_fit.offline.base_noise import learn_noise
 
-    make_folder(Path(out))
     name = Path(out).name
     person, body = fit_and_write(args, [Path(p) for p in recordings], Path(out), lambda text: print(f"{name}: {text}", file=sys.stderr, flush=True))
     body_evidence, prior, (noise, _) = person.evidence, person.prior, learn_noise(person.noise)

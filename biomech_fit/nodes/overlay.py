@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -50,6 +51,11 @@ class OverlayNode(Node):
         self.create_subscription(bf.BodyState, "body_state_smoothed" if s.smoothed else "body_state", self._receive_state, qos.results(), **overridable)
         self.create_subscription(bf.CameraCalibrationState, "calibration", self._receive_calibration, qos.latched(), **overridable)
         self.create_timer(0.05, self._give_up_waiting)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
+        self.create_timer(1.0, self._report)
+
+    def _report(self) -> None:
+        self._diagnostics_publisher.publish(self.diagnostics.message(self.get_clock().now().nanoseconds))
 
     def _loaded_camera(self) -> Camera | None:
         if not self.settings.calibration:

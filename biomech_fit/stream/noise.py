@@ -122,6 +122,8 @@ def learned_noise(config: NoiseConfig, before: NoiseModel, every: np.ndarray, co
 def _correlation_time_s(model: NoiseModel, config: NoiseConfig, errors: np.ndarray, confidence: np.ndarray, stamps: np.ndarray) -> float:
     """From one frame to the next, of what is left when each keypoint's mean error in each camera is taken away; that of `model` where nothing tells it."""
     thought_s = model.correlation_time_s
+    if len(stamps) < 2:
+        return thought_s
     step = np.diff(stamps) * 1e-9
     usual = float(np.median(step))
     pairs = np.abs(step - usual) < 0.3 * usual
