@@ -30,9 +30,11 @@ def doubts(estimate: CalibrationEstimate, subject: SubjectEstimate, results: Seq
             said.append(f"Camera '{camera.name}': none of its keypoints was used. Either it did not see the person, or its calibration is another camera's.")
     if len(subject.scales):
         mean, far = float(subject.scales.mean()), float(np.abs(subject.scales - subject.scales.mean()).max())
-        if not SIZES[0] < mean < SIZES[1] or far > PROPORTION:
-            size = f"{100 * abs(mean):.0f} % {'larger' if mean > 0 else 'smaller'} than the model" + (" and oddly proportioned" if far > PROPORTION else "")
-            said.append(f"The body came out {size}: is the calibration of this rig, in metres, and the keypoint set the detector's?")
+        sized, proportioned = SIZES[0] < mean < SIZES[1], far <= PROPORTION
+        if not (sized and proportioned):
+            size = "" if sized else f"{100 * abs(mean):.0f} % {'larger' if mean > 0 else 'smaller'} than the model"
+            how = " and ".join(part for part in (size, "" if proportioned else "oddly proportioned") if part)
+            said.append(f"The body came out {how}: is the calibration of this rig, in metres, and the keypoint set the detector's?")
     return said
 
 

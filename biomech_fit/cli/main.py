@@ -50,7 +50,18 @@ def _axes_joined(arguments: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command. Exit code: 0 = done, 2 = bad input (said in one sentence on stderr), 130 = interrupted."""
     arguments = _axes_joined(sys.argv[1:] if arguments is None else arguments)
-    before, sys.unraisablehook = sys.unraisablehook, _unraisable
+    before = sys.unraisablehook
+    again: list[threading.Timer] = []
+
+    def unraisable(raised: sys.UnraisableHookArgs) -> None:
+        """Ctrl-C during a callback that cannot raise (JAX has one in the garbage collection) would be lost: it is raised again a moment later."""
+        if not issubclass(raised.exc_type, KeyboardInterrupt):
+            return before(raised)
+        again.append(threading.Timer(0.02, _thread.interrupt_main))
+        again[-1].daemon = True
+        again[-1].start()
+
+    sys.unraisablehook = unraisable
     try:
         args = parser(arguments[0] if arguments else None).parse_args(arguments)
         return args.run(args) or 0
@@ -70,16 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     finally:
         sys.unraisablehook = before
-
-
-def _unraisable(raised: sys.UnraisableHookArgs) -> None:
-    """Ctrl-C during a callback that cannot raise (JAX has one in the garbage collection) would be lost: it is raised again a moment later."""
-    if issubclass(raised.exc_type, KeyboardInterrupt):
-        again = threading.Timer(0.02, _thread.interrupt_main)
-        again.daemon = True
-        again.start()
-    else:
-        sys.__unraisablehook__(raised)
+        for timer in again:
+            timer.cancel()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def parse_yaml(text: str, path: str | Path, loader: type = yaml.SafeLoader) -> A
 
 def _count(value: Any, known: dict[int, int]) -> int:
     """How many values it stands for; one that contains itself stands for more than can be."""
-    if not isinstance(value, dict | list):
+    if not isinstance(value, dict | list | tuple | set):
         return 1
     if id(value) not in known:
         known[id(value)] = MOST_VALUES + 1

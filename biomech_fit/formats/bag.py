@@ -30,9 +30,9 @@ _SUFFIXES = (".mcap", ".db3")
 _PROBE_MESSAGES = 60
 """Messages per topic that are looked at when a bag is opened."""
 _SAME_CLOCK_S = 10.0
+"""Stamps and arrival times farther apart than this come from different clocks (simulated time, cameras' own clocks)."""
 _NO_CLOCK_NS = 3_600_000_000_000
 """Arrival times below this count from the recording's beginning."""
-"""Stamps and arrival times farther apart than this come from different clocks (simulated time, cameras' own clocks)."""
 
 
 def is_bag(path: str | Path) -> bool:

@@ -95,7 +95,7 @@ class FitterNode(LifecycleNode):
             return self._activate(state)
         except Exception as error:
             self.get_logger().error(f"The node cannot be activated: {type(error).__name__}: {error}")
-            self.close()
+            self._stop(wait=True)
             return FAILURE
 
     def _activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -116,7 +116,7 @@ class FitterNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """What is still in the window is given out first."""
-        self.close()
+        self._stop(wait=True)
         if self._pipeline is not None and self._outputs is not None:
             try:
                 self._outputs.results(self._pipeline.flush())
@@ -131,18 +131,22 @@ class FitterNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.close()
+        self._stop(wait=True)
         self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured."""
-        self.close()
+        self._stop(wait=True)
         self._release()
         return SUCCESS
 
     def close(self) -> None:
-        """Ends receiving and the worker; at the end of the process, too."""
+        """At the end of the process: ends receiving and the worker, which dies with the process if it hangs."""
+        self._stop(wait=False)
+
+    def _stop(self, wait: bool) -> None:
+        """Ends receiving and the worker. `wait`: as long as it takes, since somebody else is to touch the pipeline next."""
         if self._inputs is not None:
             self._inputs.unsubscribe()
         if self._slow_timer is not None:
@@ -154,7 +158,8 @@ class FitterNode(LifecycleNode):
         if self._worker is not None:
             if not self._worker.stop():
                 self.get_logger().error("The fit has not ended in time; what it still says is lost.")
-                self._worker.wait()
+                if wait:
+                    self._worker.wait()
             self._worker = None
 
     def _release(self) -> None:

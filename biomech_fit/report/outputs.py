@@ -35,6 +35,10 @@ STEP_COLUMNS = (
 )  # fmt: skip
 
 
+TRAJECTORY_FILES = ("joint_angles.mot", "keypoints.trc", "joint_centres.trc", "estimates.npz", "gait_events.csv", "steps.csv")
+"""What `write_trajectory` writes."""
+
+
 def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> None:
     """Writes everything that a run leaves behind into the folder `out` (made where it is missing); docs/outputs.md describes each file.
 
@@ -66,14 +70,18 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
 
 
 def _forget_earlier(out: Path) -> None:
-    """What sums up an earlier run in this folder, or what this one may not write, goes first: after an interruption nothing says that it is whole."""
-    names = ("summary.json", "report.html", "evaluation.json", "gc_curves.csv")
-    for path in [*(out / name for name in names), *(out / "pictures").glob("*.png"), *(out / "smoothed").glob("*")]:
-        if path.is_file():
-            path.unlink()
-    smoothed = out / "smoothed"
-    if smoothed.is_dir() and not any(smoothed.iterdir()):
-        smoothed.rmdir()
+    """What sums up an earlier run in this folder, or what this one may not write, goes first: after an interruption nothing says that it is whole.
+
+    Only of a run, which leaves an estimates.npz, and only what a run writes.
+    """
+    if not (out / "estimates.npz").is_file():
+        return
+    whole = [out / name for name in ("summary.json", "report.html", "evaluation.json", "gc_curves.csv")]
+    smoothed = [out / "smoothed" / name for name in TRAJECTORY_FILES]
+    for path in (*whole, *smoothed, *(out / "pictures").glob("*.png")):
+        path.unlink(missing_ok=True)
+    if (out / "smoothed").is_dir() and not any((out / "smoothed").iterdir()):
+        (out / "smoothed").rmdir()
 
 
 def write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
@@ -110,9 +111,10 @@ class FitterServices:
         return self._wrote(path) + (f" {self._trial.sentence()}" if self._trial else "")
 
     def _save_calibration(self, pipeline: Any) -> str:
-        if not pipeline.subject().frames:
-            raise InputError("No person has been tracked yet; the cameras are as they were loaded.")
         estimate = pipeline.calibration()
+        changed = any(not np.array_equal(now.rotation, loaded.rotation) for now, loaded in zip(estimate.cameras, estimate.loaded, strict=True))
+        if not (changed or pipeline.subject().frames):
+            raise InputError("No person has been tracked yet; the cameras are as they were loaded.")
         refined = {camera.name: fallen_camera(camera, self._setup.world_up) for camera in estimate.cameras}
         like = self._setup.calibration
         if like is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -33,14 +34,14 @@ def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
     """Runs a node until SIGINT or SIGTERM, or until its attribute `finished` is true. Gives the exit code: 2 after bad input, which is said in one line.
 
     A node's `close()` is called at the end, while it still can publish and log: signals do not shut ROS down here. Ctrl-C reaches a launched process twice
-    (from the terminal and from launch); the second one changes nothing.
+    (from the terminal and from launch), so the second one changes nothing; the third one ends a process that hangs.
     """
     node: Any = None
     code = 0
     interrupted = threading.Event()
     try:
         _init(args)
-        _on_signals(interrupted.set)
+        _on_signals(interrupted)
         node = make()
         warn_of_unknown(node)
         executor = make_executor()
@@ -76,7 +77,17 @@ def _init(args: list[str] | None) -> None:
         raise InputError(f"The ROS arguments cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _on_signals(then: Callable[[], None]) -> None:
+def _on_signals(interrupted: threading.Event) -> None:
+    count = 0
+
+    def handle(number: int, _: Any) -> None:
+        nonlocal count
+        count += 1
+        interrupted.set()
+        if count > 2:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: then())
+            signal.signal(number, handle)

@@ -92,7 +92,8 @@ class Assembler:
     def _restart(self) -> None:
         self._open: list[_OpenSet] = []
         self._suspects: deque[KeypointPacket] = deque(maxlen=4 * len(self.cameras))
-        self._suspect_run = self._late_run = 0
+        self._suspect_run = 0
+        self._late_run: Counter[str] = Counter()
         self._last_emitted: int | None = None
         self._emitted_centre = 0.0
         self._now: int | None = None
@@ -130,15 +131,14 @@ class Assembler:
         corrected = stamp - state.offset_ns
         if self._last_emitted is not None and (stamp <= self._last_emitted or corrected <= self._emitted_centre + tolerance):
             state.late += 1
-            self._late_run += 1
-            if self._late_run < _BACK_PACKETS * len(self.cameras):
-                return
-            # Everybody is late: it was one wrong stamp that has been given out.
-            self._restart()
-            self._reset_flag = True
-            self._accept(packet, state)
+            self._late_run[packet.camera] += 1
+            if self._all_are_late():
+                # It was a wrong stamp that has been given out.
+                self._restart()
+                self._reset_flag = True
+                self._accept(packet, state)
             return
-        self._late_run = 0
+        self._late_run.clear()
         group = None
         best = tolerance
         for candidate in reversed(self._open):  # the newest is the likely one
@@ -159,6 +159,11 @@ class Assembler:
         self._open.sort(key=lambda s: s.centre)
         if len(self._open) > 16 * self._max_open:  # nobody polls
             del self._open[0]
+
+    def _all_are_late(self) -> bool:
+        """Whether most live cameras, and two at least, have been late several times with nobody in time between: one alone may deliver what was held up."""
+        live = sum(self._alive(state) for state in self._state.values())
+        return sum(n >= _BACK_PACKETS for n in self._late_run.values()) >= max(live // 2 + 1, 2)
 
     def _learn(self, state: CameraState, stamp: int, now: int) -> None:
         """Updates the camera's figures from one more stamp, and now and then the common ones."""
@@ -207,7 +212,9 @@ class Assembler:
         newest = max((s.last_stamp for s in self._state.values() if s.last_stamp is not None), default=packet.stamp_ns)
         count = Counter(p.camera for p in together)
         agree = sum(n >= (_BACK_PACKETS if packet.stamp_ns < newest else 1) for n in count.values())
-        if agree < len(live) // 2 + 1 and self._suspect_run < _BACK_PACKETS * len(self.cameras):
+        # Of several that send, one alone that goes back delivers what was held up.
+        held_up = packet.stamp_ns < newest and len(count) == 1 and sum(self._alive(s) for s in self._state.values()) > 1
+        if agree < len(live) // 2 + 1 and (held_up or self._suspect_run < _BACK_PACKETS * len(self.cameras)):
             return False
         if packet.stamp_ns < newest:
             self._restart()

@@ -27,7 +27,7 @@ def lag_sums(error_px: np.ndarray, speed_px_s: np.ndarray, sigma_px: np.ndarray,
     (C, K, 2) and speeds (C, K, 2) just before where `seen` (C, K)."""
     e, v = error_px / sigma_px[..., None], speed_px_s / sigma_px[..., None]
     with np.errstate(invalid="ignore"):
-        used = seen & (e[..., 0] ** 2 + e[..., 1] ** 2 < OUTLIER**2)
+        used = seen & (e[..., 0] ** 2 + e[..., 1] ** 2 < OUTLIER**2) & np.isfinite(v).all(-1)
     e, v = np.where(used[..., None], e, 0.0), np.where(used[..., None], v, 0.0)
     return np.concatenate([used.sum(1)[:, None], e.sum(1), v.sum(1), (v * e).sum((1, 2))[:, None], (v * v).sum((1, 2))[:, None]], 1)
 

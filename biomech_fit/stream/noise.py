@@ -111,7 +111,8 @@ def learned_noise(config: NoiseConfig, before: NoiseModel, every: np.ndarray, co
     else:
         knots, law = edges[:1], np.ones(1)
     ratio = length / (usual * config.pixel_sigma_px * np.interp(confidence, knots, law)).astype(np.float32)
-    overall = _shrunk(float(np.median(ratio[seen])), int(seen.sum()), PRIOR_COUNT["all"], before.overall)
+    thought = before.overall * float(before.law(np.median(certain)))  # the law is 1 there
+    overall = _shrunk(float(np.median(ratio[seen])), int(seen.sum()), PRIOR_COUNT["all"], thought)
     ratio = ratio / overall
     by_camera = _groups(np.moveaxis(ratio, 1, 0), PRIOR_COUNT["camera"], before.by_camera)
     by_keypoint = _groups(np.moveaxis(ratio / by_camera[:, None].astype(np.float32), 2, 0), PRIOR_COUNT["keypoint"], before.by_keypoint)

@@ -119,6 +119,7 @@ class FitPipeline:
         known, tracks = self._fitted.known(subject), self._people.tracks
         if subject.people > 1:
             results = [result for track in tracks for result in track.rest()]
+            self._given_subject = None
             for track in tracks:
                 track.tracker.set_anybody(known, subject.keypoint_noise(self.keypoint_set.name))
             return results
@@ -128,17 +129,17 @@ class FitPipeline:
         return results
 
     def reset(self, subject: bool = False, cameras: bool = False) -> None:
-        """Start anew with the next frame, e.g. after the clock went back. The bodies are kept unless `subject` (a base model is kept), the cameras'
-        corrections unless `cameras`.
+        """Start anew with the next frame, e.g. after the clock went back. A single person's body is kept unless `subject` (several people's are not: nobody
+        knows who will be who; a known body and a base model stay), the cameras' corrections unless `cameras`.
         """
         self._assembler = self._new_assembler()
+        self._clear()
         if cameras:
             self._people.restore_cameras()
         if subject:
             self._given_subject = None
             for track in self._people.tracks:
-                track.tracker.clear_subject()
-        self._clear()
+                track.forget_body()
 
     # --- estimates --------------------------------------------------------------------------------------------------------------------------------
 

@@ -111,6 +111,7 @@ class PointsPipeline:
         """Know the person from now on; the track starts anew with the next frame. Returns the smoothed results that the lag still held back."""
         known, results = self._fitted.known(subject), self._rest()
         if subject.people > 1:
+            self._given_subject = None
             self.tracker.set_anybody(known, None)
         else:
             self._given_subject = subject

@@ -54,7 +54,9 @@ class PointsTracker(PersonTracker):
             config = replace(config, refine=replace(config.refine, scales=False, offsets=False))
         compared = tuple((int(a), int(b)) for a, b in bones) if self.by_direction else ()
         costs = PointCosts(compared, config.points.drift_sigma_m)
-        config = replace(config, noise=replace(config.noise, robust_kernel=config.points.robust_kernel))
+        # How far a point may lie from the model's is the model's word here: marker sets and joint centres differ too much for one general value.
+        priors = replace(config.priors, keypoint_offset_std_m=body.keypoint_offset_default)
+        config = replace(config, noise=replace(config.noise, robust_kernel=config.points.robust_kernel), priors=priors)
         self._added: np.ndarray = np.zeros(0)
         self._added_of: SlowShare | None = None
         super().__init__(body, mapped, [], config, config.stream.frame_rate_hz, device, costs, config.points.pose_memory_s)

@@ -80,6 +80,11 @@ class Track:
         self.tracker.forget()
         self.clear()
 
+    def forget_body(self) -> None:
+        """Know no more than of anybody: neither of who is here nor of who was here last."""
+        self._left = None
+        self.tracker.clear_subject()
+
     def body(self) -> tuple[SlowEstimate, int]:
         """What is known of the person, and from how many frames; in a free place, of who was here last."""
         return (self.tracker.slow, self.fitted) if self.fitted or self._left is None else self._left

@@ -298,6 +298,19 @@ def test_a_stream_that_has_been_led_astray_comes_back():
     assert assembler.took_reset() and len([s for s in after if s.stamp_ns < 10e9]) >= 100
 
 
+@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("stall_s", [0.2, 0.5])
+def test_one_camera_that_delivers_what_was_held_up_does_not_restart_the_stream(count, stall_s):
+    cameras = CAMERAS[:count]
+    packets, _ = stream(3.0, cameras=cameras)
+    held = [p for p in packets if p.camera == "cam0" and 1.0 <= (p.stamp_ns - 10**9) * 1e-9 < 1.0 + stall_s]
+    due_s = 1.0 + stall_s + 0.025
+    late = [packet("cam0", (p.stamp_ns - 10**9) * 1e-9, due_s + 0.0002 * i) for i, p in enumerate(held)]
+    assembler = Assembler(cameras, PERIOD, deadline_s=0.05)
+    sets = run(assembler, sorted([p for p in packets if p not in held] + late, key=lambda p: p.received_ns))
+    assert not assembler.took_reset() and len(sets) == 180 and all(b.stamp_ns > a.stamp_ns for a, b in pairwise(sets))
+
+
 def test_irregular_rate():
     rng = np.random.default_rng(3)
     times = np.cumsum(rng.uniform(0.025, 0.045, 150))

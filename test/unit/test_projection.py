@@ -12,7 +12,7 @@ import pytest
 
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.projection import camera_arrays, distort_and_jacobian, intrinsic_jacobian, lens_flags, project, to_camera_frame
-from biomech_fit.stream.camera_estimate import corrected_lenses
+from biomech_fit.stream.camera_estimate import corrected
 
 LENSES = {
     "none": ("none", []),
@@ -84,7 +84,7 @@ def test_intrinsic_jacobian_is_opencvs(lens: str) -> None:
     world, step = points_in_view(camera, 60), 1e-5
 
     def moved(state: np.ndarray) -> Camera:
-        return corrected_lenses([camera], state)[0]
+        return corrected([camera], np.r_[np.zeros(7), state])[0]
 
     with jax.enable_x64(True):
         arrays = jax.tree.map(lambda a: a[0], camera_arrays([camera], jnp.float64))
