@@ -82,10 +82,10 @@ def test_two_recordings_of_one_person(tmp_path: Path) -> None:
 
 
 def test_many_people_make_a_base_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Three people seen by a detector whose keypoints differ in noise: the base model knows by how much, a second start fits nobody again and says the same,
-    and `track` takes it for somebody else."""
+    """Two people seen by a detector whose keypoints differ in noise: the base model knows by how much, and a second start fits nobody again and says the
+    same."""
     config = SimConfig(seconds=1.5, sigma_spread=0.5, outlier_fraction=0.0, cameras=6)
-    people = [tmp_path / f"person_{seed}" for seed in range(3)]
+    people = [tmp_path / f"person_{seed}" for seed in range(2)]
     for seed, path in enumerate(people):
         walk = simulate(replace(config, seed=seed))
         write(walk, path)
@@ -94,7 +94,7 @@ def test_many_people_make_a_base_model(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(meta) == 0
     base = read_subject(out / "base_model.yaml")
     noise = base.keypoint_noise("halpe_26")
-    assert base.people == 3 and noise is not None
+    assert base.people == 2 and noise is not None
     true = dict(zip(walk.body.keypoint_names, keypoint_sigma_px(config, np.array(walk.keypoint_set.mirror)), strict=True))
     ratio = np.log([noise.sigma_px[name] / true[name] for name in true])
     # Their spread is 0.5; what joints that sit elsewhere add shows where the detector is good.
@@ -102,10 +102,9 @@ def test_many_people_make_a_base_model(tmp_path: Path, capsys: pytest.CaptureFix
     first = (out / "base_model.yaml").read_text()
     capsys.readouterr()
     assert main(meta) == 0
-    assert "3 of 3 are done already" in capsys.readouterr().err and (out / "base_model.yaml").read_text() == first
+    assert "2 of 2 are done already" in capsys.readouterr().err and (out / "base_model.yaml").read_text() == first
     figures = json.loads((out / "meta.json").read_text())
     assert figures["people"] == [path.name for path in people] and set(figures["detector_noise_px"]) == set(true)
-    assert main(["track", str(people[0]), "-o", str(tmp_path / "track"), "--subject", str(out / "base_model.yaml"), "--no-report"]) == 0
 
 
 @pytest.mark.parametrize(
