@@ -71,7 +71,7 @@ def fit_and_write(args: argparse.Namespace, paths: list[Path], out: Path, say: C
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.recording import open_recording
     from biomech_fit.formats.subject import read_subject
-    from biomech_fit.formats.world_up import seen_up, upright_camera
+    from biomech_fit.formats.world_up import chosen_up, upright_camera
     from biomech_fit.offline.fit import OfflineRecording, fit_person
 
     names = _names(paths)
@@ -91,15 +91,13 @@ def fit_and_write(args: argparse.Namespace, paths: list[Path], out: Path, say: C
     body = load_body_model(args.model, keypoint_set)
     subject = read_subject(args.subject) if args.subject else None
     make_folder(out)
-    seen = None if args.world_up else seen_up(opened[0].cameras, keypoint_set.names, opened[0].packets())
-    world_up = args.world_up or seen or "z"
+    world_up, stands = chosen_up(args.world_up, opened[0].cameras, keypoint_set.names, opened[0].packets())
     recordings = [
         OfflineRecording(name, [upright_camera(camera, world_up) for camera in recording.cameras], recording.frame_rate_hz, recording.packets)
         for name, recording in zip(names, opened, strict=True)
     ]
     person = fit_person(recordings, body, keypoint_set, config, subject, say)
     partly = subject.notice(keypoint_set.name) if subject else None
-    stands = f"The person stands along {seen} of the calibration's world, which is taken for up; --world-up sets another." if seen not in (None, "z") else None
     notices = [notice for notice in (partly, stands) if notice]
     for notice in [*person.notices, *notices]:
         say(notice)

@@ -24,8 +24,8 @@ def run_meta(args: argparse.Namespace) -> int:
     """Fits every person, learns the base model, and writes both."""
     from biomech_fit.offline.farm import Job, run_jobs
 
-    options = {"calibration": args.calibration, "keypoint_set": args.keypoint_set, "frame_rate": args.frame_rate}
-    people = {path.resolve().name: _recordings(path, options) for path in args.recordings}
+    opening = {"calibration": args.calibration, "keypoint_set": args.keypoint_set, "frame_rate": args.frame_rate}
+    people = {path.resolve().name: _recordings(path, opening) for path in args.recordings}
     if len(people) < max(MIN_PEOPLE, len(args.recordings)):
         raise InputError(f"--meta needs at least {MIN_PEOPLE} people in folders of different names; given were {', '.join(str(p) for p in args.recordings)}.")
     make_folder(args.out)
@@ -133,12 +133,12 @@ def _noise(read: dict[str, np.ndarray]) -> KeypointNoise:
     return KeypointNoise(sigma, *law, float(read["noise_correlation_time_s"]))
 
 
-def _recordings(path: Path, options: dict[str, Any]) -> list[Path]:
-    """A person's recordings: the path itself, or, where it is a folder of recordings, each of them. `options`: of `open_recording`."""
+def _recordings(path: Path, opening: dict[str, Any]) -> list[Path]:
+    """A person's recordings: the path itself, or, where it is a folder of recordings, each of them. `opening`: options of `open_recording`."""
     from biomech_fit.formats.recording import open_recording
 
     try:
-        open_recording(path, **options)
+        open_recording(path, **opening)
         return [path]
     except InputError as error:
         if not path.is_dir():
@@ -146,7 +146,7 @@ def _recordings(path: Path, options: dict[str, Any]) -> list[Path]:
         found = []
         for inner in sorted(path.iterdir()):
             try:
-                open_recording(inner, **options)
+                open_recording(inner, **opening)
                 found.append(inner)
             except InputError as problem:
                 if inner.is_dir():

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.recording import open_recording
     from biomech_fit.formats.subject import read_subject, subject_from_estimate
-    from biomech_fit.formats.world_up import seen_up, upright_camera
+    from biomech_fit.formats.world_up import chosen_up, upright_camera
     from biomech_fit.report.collect import Collector
     from biomech_fit.report.outputs import write_outputs
     from biomech_fit.stream.pipeline import FitPipeline
@@ -82,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if is_osim(args.model):
         print_approximations(args.model)
     subject = read_subject(args.subject) if args.subject else None
-    seen = None if args.world_up else seen_up(recording.cameras, recording.keypoint_set.names, recording.packets())
-    world_up = args.world_up or seen or "z"
+    world_up, stands = chosen_up(args.world_up, recording.cameras, recording.keypoint_set.names, recording.packets())
     cameras = [upright_camera(camera, world_up) for camera in recording.cameras]
     pipeline = FitPipeline(body, cameras, recording.keypoint_set, config, subject)
     if len(cameras) < 2:
@@ -111,7 +110,6 @@ def run(args: argparse.Namespace) -> int:
     if not estimates:
         raise InputError(f"No person could be tracked in '{args.recording}': {_why(pipeline)}")
     partly = subject.notice(recording.keypoint_set.name) if subject else None
-    stands = f"The person stands along {seen} of the calibration's world, which is taken for up; --world-up sets another." if seen not in (None, "z") else None
     first = min(estimates)
     odd = doubts(pipeline.calibration(), estimates[first], collectors[first].frames, config.refine)
     notices = [*recording.notices, *(notice for notice in (partly, stands) if notice), *odd]

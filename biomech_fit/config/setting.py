@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any
 
+from biomech_fit.config.yaml_data import is_number
 from biomech_fit.core.errors import InputError
-
-_LARGEST = 1e300
-"""A whole number beyond it is none that a float can be."""
 
 
 def setting(
@@ -72,7 +70,7 @@ def checked_value(entry: Field, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise bad
         return tuple(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+    if not is_number(value):
         raise bad
     if isinstance(default, int):
         if value != int(value):

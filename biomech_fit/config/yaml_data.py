@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
 from biomech_fit.core.errors import InputError
 
+LARGEST = 1e300
+"""A whole number beyond it is none that a float can be."""
 MOST_VALUES = 1_000_000
 """Values that a document may stand for: a few nested aliases can stand for billions, which take for ever as soon as anything walks through them."""
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether it is a finite number that a float can be; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def digits(value: float) -> float:
+    """With the four digits that are worth writing."""
+    return float(f"{value:.4g}")
 
 
 def parse_yaml(text: str, path: str | Path, loader: type = yaml.SafeLoader) -> Any:

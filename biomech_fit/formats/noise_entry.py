@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from biomech_fit.config.yaml_data import digits, is_number
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_noise import KeypointNoise
 
@@ -14,10 +15,10 @@ LARGEST_PX, LARGEST_FACTOR, LONGEST_S = 1e4, 1e4, 1e3
 def noise_content(noise: KeypointNoise) -> dict[str, Any]:
     """What is written of it."""
     return {
-        "sigma_px": {name: _digits(sigma) for name, sigma in noise.sigma_px.items()},
-        "confidence": [_digits(x) for x in noise.confidence],
-        "factor": [_digits(x) for x in noise.factor],
-        "correlation_time_s": _digits(noise.correlation_time_s),
+        "sigma_px": {name: digits(sigma) for name, sigma in noise.sigma_px.items()},
+        "confidence": [digits(x) for x in noise.confidence],
+        "factor": [digits(x) for x in noise.factor],
+        "correlation_time_s": digits(noise.correlation_time_s),
     }
 
 
@@ -43,11 +44,6 @@ def _numbers(value: Any, name: str, where: str) -> tuple[float, ...]:
 
 
 def _number(value: Any, name: str, most: float, where: str, zero: bool = True) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good or not (0 <= value <= most and (zero or value > 0)):
+    if not is_number(value) or not (0 <= value <= most and (zero or value > 0)):
         raise InputError(f"In {where}, detector_noise.{name} is {value!r}; it must be a number {'from' if zero else 'above'} 0 to {most:g}.")
     return float(value)
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")

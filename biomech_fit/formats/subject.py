@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import yaml
 
+from biomech_fit.config.yaml_data import digits, is_number
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.estimates import SubjectEstimate
@@ -23,8 +24,6 @@ __all__ = ["KeypointOffset", "Scale", "Subject", "read_subject", "scaled_mj_mode
 
 FORMAT_VERSION = 1
 _SMALLEST_STD = 1e-6
-_LARGEST = 1e300
-"""A whole number beyond it is none that a float can be."""
 _SMALLEST_EIGENVALUE = 1e-8
 """Of a correlation matrix; what the solver's float32 makes smaller or negative is set to it."""
 _COVARIANCE = "correlation_factor"
@@ -166,11 +165,11 @@ def write_subject(path: str | Path, subject: Subject) -> None:
         "name": subject.name,
         **({"people": subject.people} if subject.people > 1 else {}),
         "model": subject.model,
-        "scales": {name: {"factor": round(1 + scale.value, 6), "std": _digits(scale.std)} for name, scale in subject.scales.items()},
+        "scales": {name: {"factor": round(1 + scale.value, 6), "std": digits(scale.std)} for name, scale in subject.scales.items()},
         "segment_lengths_m": {name: round(float(length), 4) for name, length in subject.segment_lengths_m.items()},
         "keypoint_set": subject.keypoint_set,
         "keypoint_offsets": {
-            name: {"offset_m": [round(x, 6) for x in entry.offset], "std_m": [_digits(x) for x in entry.std]}
+            name: {"offset_m": [round(x, 6) for x in entry.offset], "std_m": [digits(x) for x in entry.std]}
             for name, entry in subject.keypoint_offsets.items()
         },
         **({"detector_noise": noise_content(subject.noise)} if subject.noise else {}),
@@ -207,14 +206,14 @@ def read_subject(path: str | Path) -> Subject:
         triples = []
         for key in ("offset_m", "std_m"):
             value = entry.get(key) if isinstance(entry, dict) else None
-            if not isinstance(value, list) or len(value) != 3 or not all(_is_number(x) for x in value):
+            if not isinstance(value, list) or len(value) != 3 or not all(is_number(x) for x in value):
                 raise InputError(f"In {where}, keypoint_offsets: {name}.{key} must be three numbers (m).")
             triples.append(_triple(value))
         if max(map(abs, triples[0])) > 0.5:
             raise InputError(f"In {where}, keypoint_offsets: {name}.offset_m is larger than 0.5 m.")
         _std(min(triples[1]), f"keypoint_offsets: {name}.std_m", where)
         offsets[name] = KeypointOffset(triples[0], triples[1])
-    lengths = {name: float(length) for name, length in _entries(content, "segment_lengths_m", where).items() if _is_number(length)}
+    lengths = {name: float(length) for name, length in _entries(content, "segment_lengths_m", where).items() if is_number(length)}
     correlation = _read_correlation(content.get(_COVARIANCE), len(scales) + 3 * len(offsets), where)
     noise = read_noise(content.get("detector_noise"), where)
     name, keypoint_set = (str(content.get(key) or "") for key in ("name", "keypoint_set"))
@@ -248,13 +247,9 @@ def _entries(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return {str(name): entry for name, entry in value.items()}
 
 
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
-
-
 def _number(entry: Any, key: str, label: str, where: str) -> float:
     value = entry.get(key) if isinstance(entry, dict) else None
-    if not _is_number(value):
+    if not is_number(value):
         raise InputError(f"In {where}, {label} needs the number {key}.")
     return float(value)
 
@@ -268,7 +263,3 @@ def _std(value: float, label: str, where: str) -> float:
 def _triple(values: Iterable[float]) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in values)
     return x, y, z
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -62,6 +62,15 @@ def likely_up(lower: np.ndarray, upper: np.ndarray) -> str | None:
     return ("" if middle[axis] > 0 else "-") + "xyz"[axis]
 
 
+def chosen_up(given: str | None, cameras: Sequence[Camera], names: Sequence[str], packets: Iterable[KeypointPacket]) -> tuple[str, str | None]:
+    """The axis that is taken for up: the given one, else as the first person seen stands (`seen_up`), else z; and a sentence where it is an unusual one that
+    nobody asked for."""
+    seen = None if given else seen_up(cameras, names, packets)
+    unusual = seen is not None and seen != "z"
+    stands = f"The person stands along {seen} of the calibration's world, which is taken for up; --world-up sets another." if unusual else None
+    return given or seen or "z", stands
+
+
 def seen_up(cameras: Sequence[Camera], names: Sequence[str], packets: Iterable[KeypointPacket]) -> str | None:
     """The axis of the calibration's world that points up: that along which the first person seen stands, where the cameras' images say the same.
 

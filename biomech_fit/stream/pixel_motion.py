@@ -37,7 +37,7 @@ class PixelMotion:
         return uv + ahead * (uv - before)
 
     def speed(self) -> np.ndarray:
-        """(C, K, 2) px/s of the newest frame; 0 where the one before is too old, or there is none."""
+        """(C, K, 2) px/s of the newest frame; 0 where the one before is too old, or there is none, NaN where the camera cannot see the point in both."""
         (before_ns, before, _), (newest_ns, uv, _) = self._frames[0], self._frames[-1]
         step_s = (newest_ns - before_ns) * 1e-9
         return (uv - before) / step_s if 0 < step_s < SLOWEST_S else np.zeros_like(uv)
