@@ -7,22 +7,17 @@ of the packets (`received_ns`, or the stamp where there is none) and what `poll`
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameSet, KeypointPacket
 from biomech_fit.stream.camera_state import CameraHealth, CameraState
+from biomech_fit.stream.stamp_jumps import BACK_PACKETS, StampJumps
 
-_JUMP_PERIODS = 6
-"""A jump of the stamps is longer than this many frames: of a slow camera two frames lost are none."""
 RESET_JUMP_S = 0.15
 """Stamps that go back by more than this start anew."""
-_BACK_PACKETS = 3
-"""A camera has gone back when this many packets in a row say so: single ones are late."""
-_TOGETHER_NS = 1_000_000_000
-"""Stamps after a jump that lie this near to one another agree on it, and those of a camera that joins agree with the others."""
 
 
 @dataclass(eq=False)
@@ -87,12 +82,12 @@ class Assembler:
         self._max_open = max_open
         self._reset_flag = False
         self._fed = 0
+        self._jumps = StampJumps(self._state, self._jump_ns, self._alive)
         self._restart()
 
     def _restart(self) -> None:
         self._open: list[_OpenSet] = []
-        self._suspects: deque[KeypointPacket] = deque(maxlen=4 * len(self.cameras))
-        self._suspect_run = 0
+        self._jumps.clear()
         self._late_run: Counter[str] = Counter()
         self._last_emitted: int | None = None
         self._emitted_centre = 0.0
@@ -109,16 +104,30 @@ class Assembler:
         if state is None:
             raise InputError(f"Keypoints came from camera '{packet.camera}', which is not one of: {', '.join(self.cameras)}.")
         state.received += 1
-        if self._is_jump(packet):
-            if not self._confirm_jump(packet):
+        if self._jumps.is_jump(packet, self._period_ns):
+            if not self._jumped(packet):
                 return
         elif packet.stamp_ns in state.recent:
             state.duplicates += 1
             return
-        elif self._suspects:
-            self._acquit(packet.camera)
-        self._suspect_run = 0
+        else:
+            self._jumps.goes_on(packet.camera)
         self._accept(packet, state)
+
+    def _jumped(self, packet: KeypointPacket) -> bool:
+        """Goes where the stamps have jumped to, if enough packets say so; False where this one is not to be taken (now)."""
+        agreed = self._jumps.agreed(packet)
+        if agreed is None:
+            return False
+        if self._jumps.is_back(packet):
+            self._restart()
+            self._reset_flag = True
+        else:
+            self._jumps.clear()
+        for earlier in agreed:
+            if earlier.stamp_ns not in self._state[earlier.camera].recent:
+                self._accept(earlier, self._state[earlier.camera])
+        return packet.stamp_ns not in self._state[packet.camera].recent
 
     def _accept(self, packet: KeypointPacket, state: CameraState) -> None:
         stamp = packet.stamp_ns
@@ -163,7 +172,7 @@ class Assembler:
     def _all_are_late(self) -> bool:
         """Whether most live cameras, and two at least, have been late several times with nobody in time between: one alone may deliver what was held up."""
         live = sum(self._alive(state) for state in self._state.values())
-        return sum(n >= _BACK_PACKETS for n in self._late_run.values()) >= max(live // 2 + 1, 2)
+        return sum(n >= BACK_PACKETS for n in self._late_run.values()) >= max(live // 2 + 1, 2)
 
     def _learn(self, state: CameraState, stamp: int, now: int) -> None:
         """Updates the camera's figures from one more stamp, and now and then the common ones."""
@@ -181,62 +190,6 @@ class Assembler:
         periods = sorted(s.period_ns for s in live if s.period_ns is not None)
         if periods:  # the faster cameras set the pace, but not one that stutters
             self._period_ns = periods[(len(periods) - 1) // 4]
-
-    # -- jumps of the stamps
-
-    def _is_jump(self, packet: KeypointPacket) -> bool:
-        newest = max((s.last_stamp for s in self._state.values() if s.last_stamp is not None), default=None)
-        if newest is None:
-            return False
-        far_ns = max(self._jump_ns, _JUMP_PERIODS * self._period_ns)
-        if packet.stamp_ns > newest + far_ns:
-            # After a pause of all cameras stamps have gone on as much as the clock on which packets arrive.
-            last = self._last_arrival()
-            paused_ns = 0 if packet.received_ns is None or last is None else max(packet.received_ns - last, 0)
-            return abs(packet.stamp_ns - newest - paused_ns) > far_ns
-        own = self._state[packet.camera].last_stamp
-        if own is None:  # a camera that joins may be slow
-            return packet.stamp_ns < newest - max(far_ns, _TOGETHER_NS)
-        return packet.stamp_ns < min(newest, own) - far_ns
-
-    def _confirm_jump(self, packet: KeypointPacket) -> bool:
-        """Holds packets with a far-off stamp until most live cameras agree, so that one wrong clock cannot stop or restart the stream."""
-        if len(self._suspects) == self._suspects.maxlen:
-            self._state[self._suspects[0].camera].bad_stamps += 1
-        self._suspects.append(packet)
-        self._suspect_run += 1
-        together = [p for p in self._suspects if abs(p.stamp_ns - packet.stamp_ns) <= max(self._jump_ns, _TOGETHER_NS)]
-        # Those who were there before this packet: after a pause nobody is alive, and one must not speak for all.
-        last = self._last_arrival()
-        live = {name for name, s in self._state.items() if self._alive(s, last)} | {packet.camera}
-        newest = max((s.last_stamp for s in self._state.values() if s.last_stamp is not None), default=packet.stamp_ns)
-        count = Counter(p.camera for p in together)
-        agree = sum(n >= (_BACK_PACKETS if packet.stamp_ns < newest else 1) for n in count.values())
-        # Of several that send, one alone that goes back delivers what was held up.
-        held_up = packet.stamp_ns < newest and len(count) == 1 and sum(self._alive(s) for s in self._state.values()) > 1
-        if agree < len(live) // 2 + 1 and (held_up or self._suspect_run < _BACK_PACKETS * len(self.cameras)):
-            return False
-        if packet.stamp_ns < newest:
-            self._restart()
-            self._reset_flag = True
-        else:
-            self._suspects.clear()
-        for earlier in together[:-1]:
-            if earlier.stamp_ns not in self._state[earlier.camera].recent:
-                self._accept(earlier, self._state[earlier.camera])
-        return packet.stamp_ns not in self._state[packet.camera].recent
-
-    def _acquit(self, camera: str) -> None:
-        """A camera that goes on as before has not jumped: what was held of it came late, or late and twice, or had one wrong stamp."""
-        state = self._state[camera]
-        for packet in [p for p in self._suspects if p.camera == camera]:
-            self._suspects.remove(packet)
-            if packet.stamp_ns in state.recent:
-                state.duplicates += 1
-            elif state.last_stamp is not None and packet.stamp_ns < state.last_stamp:
-                state.late += 1
-            else:
-                state.bad_stamps += 1
 
     def took_reset(self) -> bool:
         """True once after the stamps went back by more than `reset_jump_s`; what was open then has been dropped."""
@@ -280,9 +233,6 @@ class Assembler:
         if deadline is not None and now >= deadline:
             return deadline
         return now if len(self._open) > self._max_open else None
-
-    def _last_arrival(self) -> int | None:
-        return max((s.last_arrival for s in self._state.values() if s.last_arrival is not None), default=None)
 
     def _alive(self, state: CameraState, now: int | None = None) -> bool:
         now = self._now if now is None else now
@@ -358,7 +308,7 @@ class Assembler:
                 late=s.late,
                 duplicates=s.duplicates,
                 lost=max(0, s.missed - s.late),
-                bad_stamps=s.bad_stamps + sum(p.camera == name for p in self._suspects),
+                bad_stamps=s.bad_stamps + self._jumps.held(name),
                 lead_s=s.lead_ns * 1e-9,
                 clock_offset_s=s.offset_ns * 1e-9,
             )
