@@ -10,6 +10,7 @@ twice, and what is still (no keypoint moves against another) or has the same con
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,7 +22,7 @@ from biomech_fit.core.estimates import CameraFit
 from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.types import FrameResult, Status
 from biomech_fit.stream.association import Detections, Found, Views, find_people, follow, unclaimed
-from biomech_fit.stream.camera_watch import CameraWatch
+from biomech_fit.stream.camera_watch import CameraWatch, Sighting
 from biomech_fit.stream.person import PersonTracker
 from biomech_fit.stream.shared_cameras import CameraBelief, combined
 from biomech_fit.stream.track import Track, bone_lengths
@@ -88,6 +89,8 @@ class People:
             track.clear()
         self._watchlist.clear()
         self._watch.clear()
+        self._unwatched: tuple[int, list[Callable[[], Sighting]]] | None = None
+        """The newest frame, and its sightings, where the cameras are still to be judged by it."""
         self._looked_ns: int | None = None
         self._same_since: dict[tuple[int, int], int] = {}
 
@@ -101,7 +104,16 @@ class People:
 
     def rest(self) -> list[FrameResult]:
         """The smoothed frames that the lag holds back."""
+        self.watch()
         return [result for track in self.tracks for result in track.rest()]
+
+    def watch(self) -> None:
+        """Judge the cameras by the last frame. The next frame must know, but the last one's results need not wait for it: best called while packets come in."""
+        if self._unwatched is None:
+            return
+        (stamp_ns, sightings), self._unwatched = self._unwatched, None
+        for c, camera in self._watch.look(stamp_ns, [sighting() for sighting in sightings], self.corrected_cameras).items():
+            self._move_camera(c, camera)
 
     def prepare(self) -> None:
         """Begin in the background what the next frame needs; to be called once this one's results are out."""
@@ -115,6 +127,7 @@ class People:
 
         The first person has a result in every frame, the others from when they come until they are forgotten.
         """
+        self.watch()
         results = [result for track in self.tracks if track.overdue(stamp_ns) for result in track.end()]
         live = [track for track in self.tracks if track.alive]
         if live:
@@ -125,9 +138,7 @@ class People:
             stepped = map(_step, jobs) if self._pool is None or len(jobs) < 2 else self._pool.map(_step, jobs)
             results += [result for several in stepped for result in several]
             results += self._join(stamp_ns)
-            sightings = [track.sighting for track in live if track.alive and track.sighting is not None]
-            for c, camera in self._watch.look(stamp_ns, sightings, self.corrected_cameras).items():
-                self._move_camera(c, camera)
+            self._unwatched = stamp_ns, [track.sighting for track in live if track.alive and track.sighting is not None]
         self._forget(stamp_ns)
         results += self._search(stamp_ns, people, delay_s)
         told = {result.person for result in results if result.causal is not None}

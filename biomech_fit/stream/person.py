@@ -26,6 +26,7 @@ from biomech_fit.core.window import ORDER, Window, empty_window
 from biomech_fit.stream.association import Views
 from biomech_fit.stream.between import BetweenFrames
 from biomech_fit.stream.camera_estimate import corrected
+from biomech_fit.stream.device import on_host
 from biomech_fit.stream.lag_buffer import LagBuffer
 from biomech_fit.stream.medians import misses
 from biomech_fit.stream.noise import DetectorNoise
@@ -373,11 +374,11 @@ class PersonTracker:
 
     def _advance(self, frame: Frame, iterations: int, widen: float) -> Result:
         self.window, result, self._held = self.solver.advance(self.window, frame, iterations, widen)
-        return jax.device_get(result)
+        return on_host(result)
 
     def _advance_held(self, frame: Frame) -> Result:
         self.window, result, self._held = self.solver.advance_held(self.window, frame, self._held)
-        return jax.device_get(result)
+        return on_host(result)
 
     def _shift_ahead(self, stamp_ns: int) -> None:
         """Move the window on before the next frame if that is expected beyond its last knot."""

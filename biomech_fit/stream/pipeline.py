@@ -84,6 +84,7 @@ class FitPipeline:
                 f"(P, {k}, 2) and (P, {k}) fit the keypoint set {self.keypoint_set.name}."
             )
         self._assembler.feed(packet)
+        self._people.watch()
 
     def poll(self, now_ns: int | None = None) -> list[FrameResult]:
         """Results of all frame sets that are complete, or whose deadline has passed at `now_ns` (None = the newest packet's arrival)."""
@@ -155,6 +156,7 @@ class FitPipeline:
 
     def calibration(self) -> CalibrationEstimate:
         """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
+        self._people.watch()
         layout, count = self._people.tracks[0].tracker.layout, len(self.cameras)
         refined = self._people.corrected_cameras()
         states = self._people.rig_estimate() if layout.n_cameras else (np.zeros(0), np.zeros((0, 0)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -69,8 +71,8 @@ class Track:
         self.views: Views | None = None
         self.misfits = np.zeros(len(self.tracker.cameras), bool)
         """(C,) cameras that did not fit where the track began."""
-        self.sighting: Sighting | None = None
-        """The newest frame that was fitted, as the cameras saw it."""
+        self.sighting: Callable[[], Sighting] | None = None
+        """Makes the newest fitted frame as the cameras saw it; before the next frame, whose results do not wait for it."""
         self.recent: deque[FittedFrame] = deque(maxlen=RMS_MEMORY_FRAMES)
 
     def free(self) -> None:
@@ -155,7 +157,7 @@ class Track:
             return []
         self._status_now = Status.OK
         error_px = arrays.frames.error_px[0]
-        self.sighting = self._sighting(arrays, whole, delay_s, left_out, speed_px_s)
+        self.sighting = partial(self._sighting, arrays, whole, delay_s, left_out, speed_px_s)
         self.recent.append(FittedFrame(views.xy, views.confidence, error_px, causal.keypoints[self.tracker.mapped]))
         self._look_at(causal)
         bad = enough and misses(error_px, views.confidence, self.config.track.lost_px)
