@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="the figures as JSON")
     arguments = parser.parse_args()
     if not treadmill():
-        raise SystemExit("The labelled walk on a treadmill is not here: see ../shared/data/README.md.")
+        raise SystemExit("The labelled walk on a treadmill is not here: see docs/recordings.md.")
     os.environ["ROS_DOMAIN_ID"] = str(unused_domain())
     publisher = Publisher(arguments.rate)
     figures: dict[str, Any] = {"rate_hz": arguments.rate, "target_percent": TARGET_PERCENT}

@@ -228,7 +228,7 @@ def main() -> None:
     arguments = parser.parse_args()
     walks, belt = overground(), treadmill()
     if not walks and not belt:
-        raise SystemExit("The labelled walks are not here: see ../shared/data/README.md.")
+        raise SystemExit("The labelled walks are not here: see docs/recordings.md.")
     results = [*from_markers("markers, over ground", walks), *from_markers("markers, force plates", [on_plates(w) for w in walks], all_labelled=False)]
     results += from_markers("markers, treadmill", belt)
     if not arguments.no_cameras:

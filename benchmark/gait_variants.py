@@ -183,7 +183,7 @@ def main() -> None:
     arguments = parser.parse_args()
     walks, belt = overground(), treadmill()
     if not walks:
-        raise SystemExit("The labelled walks are not here: see ../shared/data/README.md.")
+        raise SystemExit("The labelled walks are not here: see docs/recordings.md.")
     heads = " | ".join(f"{NAMES[kind]}, {how}" for kind in EventType for how in ("live", "offline"))
     print(f"| bias ± SD (ms) | {heads} | missed, false: live | offline | delay p95, live (ms) |\n|{'---|' * 8}")
     results = []

@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     add_input_options(parser)
     which = "for 3D points: which are heels, toes, pelvis and keypoints; a name or a YAML (default: by their names)"
     parser.add_argument("--points-map", metavar="MAP", help=which)
-    up = "axis of the calibration's, or the points', world that points up (default: z; 3D points: as the file says)"
+    up = "axis of the calibration's, or the points', world that points up (default: as the person stands, or as the file says, else z; a .trc's y)"
     parser.add_argument("--world-up", choices=("x", "-x", "y", "-y", "z", "-z"), help=up)
     parser.add_argument("--skip-steps", metavar="N", type=int, help="leave the first N steps of each walk out of the means (default: steps.skip_steps)")
     parser.add_argument("--no-report", action="store_true", help="leave out report.html and the pictures")
@@ -153,7 +153,7 @@ def _write(
         say(f"{name}: {len(trial.results)} frames; reprojection: {before}.")
     if len(opened) > 1:
         write_subject(folder / "subject.yaml", model)
-        write_text(folder / "summary.json", visit_summary(person, summaries))
+        write_text(folder / "summary.json", visit_summary(fit_figures(person), person.notices, summaries))
     say(f"Fitted in {person.seconds['fit']:.1f} s after {person.seconds['stream']:.1f} s for the start. Written: {folder}")
 
 

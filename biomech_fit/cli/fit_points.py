@@ -16,11 +16,13 @@ def run_fit_points(args: argparse.Namespace, names: list[str]) -> int:
     whose points are no body's."""
     from biomech_fit.config import FitConfig, load_config
     from biomech_fit.core.errors import InputError
+    from biomech_fit.formats.atomic import write_text
     from biomech_fit.formats.folder import make_folder
     from biomech_fit.formats.model import load_body_model
     from biomech_fit.formats.points_recording import is_points_file, open_points
     from biomech_fit.formats.subject import read_subject, subject_from_estimate, write_subject
     from biomech_fit.offline.points_fit import PointsTake, fit_points
+    from biomech_fit.report.fit_summary import visit_summary
 
     given = {
         "--calibration": args.calibration, "--no-refine-cameras": args.no_refine_cameras, "--frame-rate": args.frame_rate, "--meta": args.meta,
@@ -51,20 +53,25 @@ def run_fit_points(args: argparse.Namespace, names: list[str]) -> int:
     takes = [PointsTake(name, r.frame_rate_hz, r.stamps_ns, p.xyz) for name, r, p in zip(names, recordings, found, strict=True)]
     fit = fit_points(takes, body, keypoint_set, config, subject, lambda text: print(text, file=sys.stderr, flush=True))
     model = subject_from_estimate(fit.subject, body, keypoint_set.name)
+    summaries, notices = {}, []
     for name, recording, points, results in zip(names, recordings, found, fit.results, strict=True):
         folder = args.out if len(names) == 1 else args.out / name
         if not results:
-            print(f"No body could be placed on the points of '{recording.name}'; it is left out.", file=sys.stderr)
+            notices.append(f"No body could be placed on the points of '{recording.name}'; it is left out.")
+            print(notices[-1], file=sys.stderr)
             continue
-        _write(args, folder, recording, points, results, fit, body, model, config)
+        summaries[name] = _write(args, folder, recording, points, results, fit, body, model, config)
     if len(names) > 1:
         write_subject(args.out / "subject.yaml", model)
+        write_text(args.out / "summary.json", visit_summary({"seconds": fit.seconds, "trials": len(summaries)}, notices, summaries))
     print(f"Fitted in {fit.seconds['fit']:.1f} s after {fit.seconds['stream']:.1f} s for the start.")
     return 0
 
 
-def _write(args: argparse.Namespace, folder: Path, recording: Any, points: Any, results: Any, fit: Any, body: Any, model: Any, config: Any) -> None:
-    """One set of the files that `track` writes; gait is read with the whole recording known."""
+def _write(
+    args: argparse.Namespace, folder: Path, recording: Any, points: Any, results: Any, fit: Any, body: Any, model: Any, config: Any
+) -> dict[str, Any]:  # fmt: skip
+    """One set of the files that `track` writes, and the summary among them; gait is read with the whole recording known."""
     from dataclasses import asdict
 
     import numpy as np
@@ -99,3 +106,4 @@ def _write(args: argparse.Namespace, folder: Path, recording: Any, points: Any, 
     for notice in recording.notices:
         print(notice, file=sys.stderr)
     say_summary(folder, summary)
+    return summary

@@ -51,12 +51,12 @@ def run_points(args: argparse.Namespace) -> int:
     make_folder(args.out)
     began = time.perf_counter()
     causal, smoothed = read_gait(recording, config)
-    wall_s = time.perf_counter() - began
     part, report = None, not args.no_report
     if by_markers:
         part = write_marker_solution(args.out, solve_markers(args, recording), recording)
     elif found is not None:
         part = write_fitted_body(args.out, fit_body(args, recording, found, config), found.xyz, found.used, recording, report)
+    wall_s = time.perf_counter() - began
     # After the body's files: gait from the points themselves is the better one.
     summary = write_points_outputs(args.out, PointsResult(recording, causal, smoothed, wall_s, version(), settings, part), report=report)
     for notice in recording.notices:

@@ -93,8 +93,11 @@ class ReplayNodeConfig:
 
     recording: str = setting("", "The recording: a folder, bag or file as `biomech-fit track` reads it.")
     calibration: str = setting("", "Calibration file; empty = the recording's own.")
-    keypoint_set: str = setting("", "Keypoint set; empty = the recording's own.")
+    keypoint_set: str = setting("", "Keypoint set; empty = the recording's own, or the one that the 3D points' names fit best.")
     frame_rate_hz: float = setting(0.0, "Frame rate of the recording; 0 = its own.", unit="Hz", low=0.0, high=1000.0)
+    points_map: str = setting("", "Of 3D points (.c3d, .trc): name or YAML of a map of their names; empty = by the names themselves.")
+    world_up: str = setting("", "Of 3D points: the file's axis that points up; empty = as the file says.", choices=("", *UP_AXES))
+    world_frame: str = setting("world", "Of 3D points: their frame.")
     rate: float = setting(1.0, "Speed of the replay relative to the recording.", low=0.01, high=100.0)
     loop: bool = setting(False, "Start again at the end. The stamps jump back then.")
     clock: bool = setting(False, "Publish the recording's time on /clock, for nodes with use_sim_time.")

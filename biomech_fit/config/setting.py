@@ -32,7 +32,7 @@ def valid_values(entry: Field) -> str:
     meta = entry.metadata
     default = default_of(entry)
     if meta["choices"]:
-        return "one of " + ", ".join(meta["choices"])
+        return "one of " + ", ".join(choice or '""' for choice in meta["choices"])
     if isinstance(default, bool):
         return "true or false"
     if isinstance(default, str):

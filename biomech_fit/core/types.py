@@ -131,6 +131,8 @@ class FrameResult:
     """Number of the person; with one person tracked at once always 1."""
     delay_s: np.ndarray | None = None
     """(C,) each camera's stamp minus the frame's, where keypoints were taken from it."""
+    cameras_missing: tuple[str, ...] = ()
+    """Of a frame without an estimate: cameras that see nobody."""
 
 
 class EventType(IntEnum):

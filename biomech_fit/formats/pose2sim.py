@@ -33,13 +33,13 @@ class Pose2SimRecording:
         frame_rate: float | None = None,
     ) -> None:  # fmt: skip
         """Look at the folder and a few of its files. `InputError` where calibration, cameras or keypoints do not fit together."""
-        folder = Path(folder)
+        folder, said = _trial_of(Path(folder))
         pose = project_folder.find_pose_folder(folder)
         if pose is None:
             raise InputError(_no_recording(folder))
         self.calibration: Calibration = project_folder.locate_calibration(folder, calibration)
         self._config, notices = project_folder.read_config(folder)
-        self._notices: list[str] = [*self.calibration.notices, *notices]
+        self._notices: list[str] = [*said, *self.calibration.notices, *notices]
         self._tally = Tally()
         sources = {p.name: p for p in project_folder.camera_folders(pose)}
         match = project_folder.match_cameras(list(sources), self.calibration.names, "pose folder")
@@ -205,6 +205,12 @@ def write_pose2sim_recording(
         write_frame(path, packet.xy, packet.confidence, packet.person_ids)
         written += 1
     return written
+
+
+def _trial_of(folder: Path) -> tuple[Path, list[str]]:
+    """The folder itself, or the only trial in a project; and what is to be said of it."""
+    trials = project_folder.trials_below(folder) if folder.is_dir() and project_folder.find_pose_folder(folder) is None else []
+    return (trials[0], [f"'{folder}' holds one trial, '{trials[0].relative_to(folder)}', which is taken."]) if len(trials) == 1 else (folder, [])
 
 
 def _no_recording(folder: Path) -> str:

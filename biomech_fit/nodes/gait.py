@@ -47,6 +47,7 @@ class GaitNode(Node):
         self._late = Feet(self._detector_settings, with_steps=True, calm_s=LATE_S, always_s=LATE_S)
         self._event_count = self._late_count = 0
         self._drawn_ns = 0
+        self._is_live = False
         overridable = {"qos_overriding_options": qos.overridable()}
         self._events = self.create_publisher(bf.GaitEvent, "gait_events", qos.results(), **overridable)
         self._late_events = self.create_publisher(bf.GaitEvent, "gait_events_smoothed", qos.results(), **overridable)
@@ -86,6 +87,7 @@ class GaitNode(Node):
         self._late.forget()
 
     def _take(self, topic: str, message: bytes) -> None:
+        self._is_live |= topic == "body_state"
         try:
             self._work_off(topic, self._receivers[topic][0].due(message))
         except ValueError as error:
@@ -114,7 +116,11 @@ class GaitNode(Node):
             self._draw(events, state, feet_due)
 
     def _receive_late(self, state: BodyPoints) -> None:
-        self._late_count += self._publish(self._late_events, self._late.update(state), state)
+        events = self._late.update(state)
+        self._late_count += self._publish(self._late_events, events, state)
+        if not self._is_live:
+            # Nobody publishes body_state here (a bag of the smoothed states, say): these are all the events there are.
+            self._event_count += self._publish(self._events, events, state)
         steps = self._late.detector.steps() if self._late.detector is not None else []
         if steps:
             settings = SummarySettings(**asdict(self.settings.steps))

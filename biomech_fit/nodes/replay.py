@@ -1,4 +1,4 @@
-"""replay_node: a recording to keypoint topics, with the recording's own timing."""
+"""replay_node: a recording to topics of keypoints, or of 3D points, with the recording's own timing."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo
 
-from biomech_fit import msg as bf
 from biomech_fit.config.node import ReplayNodeConfig
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.types import KeypointPacket
-from biomech_fit.formats.recording import Recording, open_recording
+from biomech_fit.core.types import KeypointPacket, PointsPacket
 from biomech_fit.ros import convert, parameters, qos
 from biomech_fit.ros.pacer import Pacer
-from biomech_fit.ros.setup import check_topic_names
+from biomech_fit.ros.replayed import open_replayed
 from biomech_fit.ros.spin import run_node
 
 CLOCK_STEP_NS = 5_000_000
+
+Packet = KeypointPacket | PointsPacket
 
 
 class ReplayNode(Node):
@@ -32,20 +31,10 @@ class ReplayNode(Node):
         super().__init__("replay_node", **kwargs)
         parameters.declare(self, ReplayNodeConfig(), fixed=True)
         self.settings = s = parameters.read(self, ReplayNodeConfig())
-        if not s.recording:
-            raise InputError("Parameter recording is empty; it must name a recording: a folder, bag or file.")
         self.finished = False
-        self.recording: Recording = open_recording(
-            s.recording, calibration=s.calibration or None, keypoint_set=s.keypoint_set or None, frame_rate=s.frame_rate_hz or None
-        )
-        for notice in self.recording.notices:
+        self.replayed = open_replayed(self, s)
+        for notice in self.replayed.notices:
             self.get_logger().warning(notice)
-        overridable = {"qos_overriding_options": qos.overridable()}
-        self._cameras = {c.name: c for c in self.recording.cameras}
-        check_topic_names(self._cameras)
-        self._keypoints = {name: self.create_publisher(bf.Keypoints2D, f"{name}/keypoints", qos.keypoints(), **overridable) for name in self._cameras}
-        for camera in self.recording.cameras:
-            self.create_publisher(CameraInfo, f"{camera.name}/camera_info", qos.latched(), **overridable).publish(convert.camera_info_msg(camera))
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.results(10)) if s.clock else None
         self._clock_lap, self._clock_ns = -1, 0
         self._now_ns = 0
@@ -54,24 +43,24 @@ class ReplayNode(Node):
             self._schedule(), self._send, rate=s.rate, ready=self._has_subscribers, delay_s=s.start_delay_s, at_start=self._begin, at_end=self._end
         )
         self.pacer.start()
-        self.get_logger().info(f"Ready: {len(self._cameras)} cameras, {len(self.recording.keypoint_set)} keypoints, {self.recording.frame_rate_hz:g} Hz.")
+        self.get_logger().info(f"Ready: {self.replayed.what}, {self.replayed.frame_rate_hz:g} Hz.")
 
     def close(self) -> None:
         self.pacer.stop()
 
     def _has_subscribers(self) -> bool:
-        return all(p.get_subscription_count() >= self.settings.min_subscribers for p in self._keypoints.values())
+        return all(p.get_subscription_count() >= self.settings.min_subscribers for p in self.replayed.publishers)
 
     def _begin(self) -> None:
         # The system's time, not the node's clock: that may be our own /clock.
         self._now_ns = time.time_ns()
 
-    def _schedule(self) -> Iterator[tuple[float, tuple[int, KeypointPacket]]]:
+    def _schedule(self) -> Iterator[tuple[float, tuple[int, Packet]]]:
         """(seconds, (lap, packet)), lap after lap. Packets come at their arrival times where the recording has them, else at their stamps."""
         lap_start_ns = 0
         for lap in count():
             first = newest = None
-            for packet in self.recording.packets():
+            for packet in self.replayed.packets():
                 at_ns = packet.stamp_ns if packet.received_ns is None else packet.received_ns
                 if first is None:
                     first, first_stamp = at_ns, packet.stamp_ns
@@ -83,9 +72,9 @@ class ReplayNode(Node):
                 raise InputError(f"The recording {self.settings.recording} holds no keypoints.")
             if not self.settings.loop:
                 return
-            lap_start_ns += newest - first + round(1e9 / self.recording.frame_rate_hz)
+            lap_start_ns += newest - first + round(1e9 / self.replayed.frame_rate_hz)
 
-    def _send(self, item: tuple[int, KeypointPacket]) -> None:
+    def _send(self, item: tuple[int, Packet]) -> None:
         lap, packet = item
         # A stamp of 0 means "no stamp" in ROS: recordings that count from 0 are moved by one second.
         stamp_ns = packet.stamp_ns + (0 if self.settings.now_stamps else self._shift_ns(packet))
@@ -93,10 +82,9 @@ class ReplayNode(Node):
         if self._clock_publisher is not None and (lap != self._clock_lap or stamp_ns >= self._clock_ns + CLOCK_STEP_NS):
             self._clock_lap, self._clock_ns = lap, stamp_ns
             self._clock_publisher.publish(Clock(clock=convert.time_msg(stamp_ns)))
-        message = convert.keypoints_2d_msg(replace(packet, stamp_ns=stamp_ns), self._cameras[packet.camera], self.recording.keypoint_set)
-        self._keypoints[packet.camera].publish(message)
+        self.replayed.send(packet, stamp_ns)
 
-    def _shift_ns(self, packet: KeypointPacket) -> int:
+    def _shift_ns(self, packet: Packet) -> int:
         if self._zero_shift_ns is None:
             self._zero_shift_ns = convert.SECOND_NS if packet.stamp_ns < convert.SECOND_NS else 0
         return self._zero_shift_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -54,8 +55,8 @@ def fit_figures(person: Fitted) -> dict[str, Any]:
     return {"held_out": held_out, "seconds": dict(person.seconds), "trials": len(person.trials)}
 
 
-def visit_summary(person: Fitted, trials: dict[str, dict[str, Any]]) -> str:
+def visit_summary(fit: dict[str, Any], notices: Sequence[str], trials: dict[str, dict[str, Any]]) -> str:
     """summary.json of several recordings of one person: what concerns all, and each one's own summary by its name."""
     lengths = next(iter(trials.values()))["segment_lengths_m"]
-    content = {"fit": fit_figures(person), "segment_lengths_m": lengths, "notices": list(person.notices), "trials": trials}
+    content = {"fit": fit, "segment_lengths_m": lengths, "notices": list(notices), "trials": trials}
     return json.dumps(json_ready(content), indent=2) + "\n"

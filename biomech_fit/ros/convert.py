@@ -193,15 +193,14 @@ def empty_body_state_msg(
     frame_id: str,
     subject: str = "",
     latency_s: float = 0.0,
-    cameras_used: Sequence[str] = (),
     cameras_missing: Sequence[str] = (),
 ) -> bf.BodyState:
-    """A frame without a pose: only its status."""
+    """A frame without a pose: only its status, and which cameras see nobody."""
     message = bf.BodyState(
         header=header(stamp_ns, frame_id), subject=subject, status=int(status), status_text=STATUS_SENTENCE[status], latency_s=float(latency_s)
     )
     message.reprojection_rms_px = math.nan
-    message.cameras_used, message.cameras_missing = list(cameras_used), list(cameras_missing)
+    message.cameras_missing = list(cameras_missing)
     return message
 
 

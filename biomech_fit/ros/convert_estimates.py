@@ -17,6 +17,7 @@ from biomech_fit.ros.convert import camera_pose_msg, doubles, floats, header, op
 
 
 def calibration_msg(estimate: CalibrationEstimate, *, frame_id: str) -> bf.CameraCalibrationState:
+    """Without any camera where 3D points are fitted."""
     cameras, loaded = estimate.cameras, estimate.loaded
     rotation_deg = [rotation_angle_deg(c.rotation, o.rotation) for c, o in zip(cameras, loaded, strict=True)]
     moved_mm = [1000 * np.linalg.norm(c.rotation.T @ c.translation - o.rotation.T @ o.translation) for c, o in zip(cameras, loaded, strict=True)]
@@ -31,10 +32,10 @@ def calibration_msg(estimate: CalibrationEstimate, *, frame_id: str) -> bf.Camer
         translation_correction_mm=floats(moved_mm),
         width=[c.width for c in cameras],
         height=[c.height for c in cameras],
-        k=doubles(np.stack([c.matrix for c in cameras])),
+        k=doubles(np.concatenate([np.ravel(c.matrix) for c in cameras] or [[]])),
         distortion_models=[c.distortion_model for c in cameras],
         distortion_sizes=[len(c.distortion) for c in cameras],
-        d=doubles(np.concatenate([np.asarray(c.distortion, float) for c in cameras])),
+        d=doubles(np.concatenate([np.ravel(c.distortion) for c in cameras] or [[]])),
         time_offset_s=floats(estimate.time_offset_s),
         time_offset_std_s=floats(estimate.time_offset_std_s),
         reprojection_rms_px=floats(estimate.reprojection_rms_px),

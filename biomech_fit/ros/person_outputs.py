@@ -69,7 +69,12 @@ class PersonOutputs:
             self._publish(
                 "body_state",
                 convert.empty_body_state_msg(
-                    result.stamp_ns, result.status, frame_id=self._settings.world_frame, subject=self._name, latency_s=result.latency_s
+                    result.stamp_ns,
+                    result.status,
+                    frame_id=self._settings.world_frame,
+                    subject=self._name,
+                    latency_s=result.latency_s,
+                    cameras_missing=result.cameras_missing if estimate is None else estimate.cameras_missing,
                 ),
             )
             return None

@@ -144,7 +144,8 @@ class People:
         told = {result.person for result in results if result.causal is not None}
         for track in self.tracks:
             if track.number not in told and (track.number == 1 or track.known):
-                results.append(track.nothing(stamp_ns, self._why_nobody(track, people)))
+                missing = tuple(camera.name for camera, found in zip(self._cameras, people, strict=True) if not _sees(found))
+                results.append(track.nothing(stamp_ns, self._why_nobody(track, people), missing))
         return sorted(results, key=lambda result: result.person)
 
     def _why_nobody(self, track: Track, people: Detections) -> Status:
@@ -333,4 +334,9 @@ def _step(job: tuple[Track, int, Views, np.ndarray, bool]) -> list[FrameResult]:
 
 
 def _cameras_that_see(people: Detections) -> int:
-    return sum(found is not None and len(found[0]) > 0 and bool((found[1] > 0).any()) for found in people)
+    return sum(map(_sees, people))
+
+
+def _sees(found: tuple[np.ndarray, np.ndarray] | None) -> bool:
+    """Whether a camera sees anybody."""
+    return found is not None and len(found[0]) > 0 and bool((found[1] > 0).any())

@@ -180,10 +180,10 @@ class Track:
         """The smoothed frames that the lag holds back. The track goes on."""
         return [FrameResult(e.stamp_ns, e.status, None, e, 0.0, person=self.number) for e in self.tracker.rest()]
 
-    def nothing(self, stamp_ns: int, status: Status) -> FrameResult:
-        """A frame without this person."""
+    def nothing(self, stamp_ns: int, status: Status, missing: tuple[str, ...]) -> FrameResult:
+        """A frame without this person. `missing`: the cameras that see nobody."""
         self.status = status
-        return FrameResult(stamp_ns, status, None, None, 0.0, person=self.number)
+        return FrameResult(stamp_ns, status, None, None, 0.0, person=self.number, cameras_missing=missing)
 
     # --- small parts ------------------------------------------------------------------------------------------------------------------------------
 

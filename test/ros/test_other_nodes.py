@@ -18,6 +18,7 @@ from biomech_fit.config.fit import GaitConfig
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.gait import GaitSettings
 from biomech_fit.nodes.gait import GaitNode
+from biomech_fit.nodes.replay import ReplayNode
 from biomech_fit.nodes.simulator import SimulatorNode
 from biomech_fit.ros import qos
 from biomech_fit.ros.cdr import stamp_of_serialized
@@ -102,6 +103,22 @@ def contacts_of(node: GaitNode, states: list[bf.BodyState]) -> list[tuple[int, i
     for state in states:
         node._take("body_state", serialize_message(state))
     return [(e.side, e.type, time_ns(e.header.stamp) * 1e-9 - 100) for e in node._events]
+
+
+def test_smoothed_states_alone_give_gait_events():
+    """As a bag of the smoothed states does; where the newest ones come as well, each event is told once on each topic."""
+    states = walk_of(0.0, 4.0)
+    with ros() as (context, add, _):
+        node = add(GaitNode(context=context))
+        node._events, node._late_events = Published(), Published()
+        for state in states:
+            node._take("body_state_smoothed", serialize_message(state))
+        assert len(node._events) >= 8 and node._events == node._late_events
+        alone = len(node._events)
+        node._take("body_state", serialize_message(walking_state(0.0)))
+        for state in walk_of(4.0, 8.0):
+            node._take("body_state_smoothed", serialize_message(state))
+        assert len(node._events) == alone and len(node._late_events) > alone + 8
 
 
 def seconds_ago(states: list[bf.BodyState], seconds: float) -> list[bf.BodyState]:
@@ -227,7 +244,6 @@ def test_simulator_node_sends_faults_at_their_times():
 
 
 def test_replay_node_keeps_the_timing(tmp_path):
-    replay = pytest.importorskip("biomech_fit.nodes.replay")
     from rosgraph_msgs.msg import Clock
 
     from biomech_fit.formats.recording import write_pose2sim_recording
@@ -243,7 +259,7 @@ def test_replay_node_keeps_the_timing(tmp_path):
             peer.create_subscription(bf.Keypoints2D, f"{name}/keypoints", into, qos.keypoints())
         peer.create_subscription(Clock, "/clock", clocks.append, qos.results())
         values = {"recording": str(tmp_path), "rate": 2.0, "clock": True, "loop": True, **WHEN_ASKED_TWICE}
-        node = add(replay.ReplayNode(context=context, parameter_overrides=overrides(**values)))
+        node = add(ReplayNode(context=context, parameter_overrides=overrides(**values)))
         begin(spin_until, node, peer, ("cam01", "cam02"))
         assert spin_until(lambda: len(got) >= 70, 5.0)
         stamps = [time_ns(m.header.stamp) for m in got]
@@ -253,12 +269,44 @@ def test_replay_node_keeps_the_timing(tmp_path):
         assert sum(time_ns(b.clock) < time_ns(a.clock) for a, b in itertools.pairwise(clocks)) == len(stamps) // 30
         for values, words in (({}, "recording is empty"), ({"recording": str(tmp_path / "none")}, "none")):
             with pytest.raises(InputError, match=words):
-                replay.ReplayNode(context=context, parameter_overrides=overrides(**values))
+                ReplayNode(context=context, parameter_overrides=overrides(**values))
+
+
+def test_replay_node_sends_3d_points(tmp_path):
+    """A .trc, y up, in the set that its names fit; with ends in z up. What does not belong to such a file is said."""
+    from biomech_fit.formats.keypoint_sets import load_keypoint_set
+    from biomech_fit.formats.trc import write_trc
+
+    keypoint_set = load_keypoint_set("h36m_17")
+    xyz = np.random.default_rng(0).normal(size=(12, 17, 3)).round(4)
+    xyz[3, 5] = np.nan
+    path = tmp_path / "walk.trc"
+    write_trc(path, np.arange(12) / 60, list(keypoint_set.names), xyz, frame_rate_hz=60.0)  # z up in, y up in the file
+    with ros() as (context, add, spin_until):
+        peer = add(Node("peer", context=context))
+        got = []
+        peer.create_subscription(bf.Keypoints3D, "keypoints_3d", got.append, qos.keypoints())
+        values = {"recording": str(path), "world_up": "y", **WHEN_ASKED_TWICE}
+        node = add(ReplayNode(context=context, parameter_overrides=overrides(**values)))
+        assert spin_until(lambda: linked(node, peer))
+        peer.create_subscription(bf.Keypoints3D, "keypoints_3d", lambda _: None, qos.keypoints())
+        assert spin_until(lambda: node.finished and len(got) == 12, 10.0)
+        assert {(m.keypoint_set, m.header.frame_id) for m in got} == {("h36m_17", "world")}
+        np.testing.assert_allclose([np.reshape(m.xyz, (17, 3)) for m in got], xyz, atol=1e-4)
+        stamps = [time_ns(m.header.stamp) for m in got]
+        assert stamps[0] == 1_000_000_000 and np.allclose(np.diff(stamps), 1e9 / 60, atol=2e6)
+        for values, words in (
+            ({"recording": str(path), "calibration": "Calib.toml"}, "3D points need no cameras"),
+            ({"recording": str(tmp_path), "world_up": "y"}, "for files of 3D points"),
+            ({"recording": str(path), "keypoint_set": "nonsense"}, "nonsense"),
+            ({"recording": str(path), "world_up": "up"}, 'world_up.*"", z, -z'),
+        ):
+            with pytest.raises(InputError, match=words):
+                ReplayNode(context=context, parameter_overrides=overrides(**values))
 
 
 def test_the_clock_of_a_replay_does_not_go_back_where_packets_are_late(tmp_path):
     """Two cameras, of whose packets a third arrives later than the next one, and one lap."""
-    replay = pytest.importorskip("biomech_fit.nodes.replay")
     from rosgraph_msgs.msg import Clock
 
     from biomech_fit.sim.config import SimConfig
@@ -273,7 +321,7 @@ def test_the_clock_of_a_replay_does_not_go_back_where_packets_are_late(tmp_path)
             peer.create_subscription(bf.Keypoints2D, f"{name}/keypoints", got.append, qos.keypoints())
         peer.create_subscription(Clock, "/clock", clocks.append, qos.results(100))
         values = {"recording": str(tmp_path / "bag"), "calibration": str(tmp_path), "clock": True, **WHEN_ASKED_TWICE}
-        node = add(replay.ReplayNode(context=context, parameter_overrides=overrides(**values)))
+        node = add(ReplayNode(context=context, parameter_overrides=overrides(**values)))
         begin(spin_until, node, peer, ("cam01", "cam02"))
         assert spin_until(lambda: node.finished and len(got) >= 60, 5.0)
         stamps = [time_ns(m.header.stamp) for m in got]

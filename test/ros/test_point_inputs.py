@@ -9,6 +9,7 @@ import pytest
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from ros_fakes import linked, overrides, ros
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from biomech_fit import msg as bf
@@ -86,6 +87,10 @@ def test_topic_and_api_give_the_same_angles() -> None:
         got, late = [], []
         peer.create_subscription(bf.BodyState, "body_state", got.append, qos.results())
         peer.create_subscription(bf.BodyState, "body_state_smoothed", late.append, qos.results())
+        slow = {"calibration": bf.CameraCalibrationState, "subject_model": bf.SubjectModel, "robot_description": String}
+        latched = {name: [] for name in slow}
+        for name, kind in slow.items():
+            peer.create_subscription(kind, name, latched[name].append, qos.latched())
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
         assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
         assert spin_until(lambda: linked(node, peer))
@@ -97,6 +102,8 @@ def test_topic_and_api_give_the_same_angles() -> None:
         assert client.wait_for_service(5.0)
         answer = client.call_async(Trigger.Request())
         assert spin_until(answer.done, 10.0) and not answer.result().success and "no cameras" in answer.result().message
+        assert spin_until(lambda: all(latched.values()), 5.0), [name for name, messages in latched.items() if not messages]
+        assert not latched["calibration"][-1].cameras and latched["subject_model"][-1].frames > 0
         node.trigger_deactivate()
         spin_until(lambda: len(late) >= len(got), 2.0)
         pipeline = PointsPipeline(load_body_model(None, H36M), H36M, FitConfig(stream=node.settings.fit.stream))

@@ -1,4 +1,4 @@
-"""Pose2Sim's balancing trial, a real recording (see ../shared/data/README.md there): a calibration that is off, and other people in view of camera 1."""
+"""Pose2Sim's balancing trial, a real recording (docs/recordings.md): a calibration that is off, and other people in view of camera 1."""
 
 from __future__ import annotations
 

@@ -411,6 +411,7 @@ def test_one_camera_alone_starts_nothing(pipeline: FitPipeline) -> None:
     results = play(pipeline, (p for p in s.packets() if p.camera == s.cameras[0].name))
     assert len(results) == frames_of(s)
     assert {r.status for r in results} == {Status.TOO_FEW_CAMERAS} and not causal(results) and not smoothed(results)
+    assert {r.cameras_missing for r in results} == {tuple(camera.name for camera in s.cameras[1:])}
     assert "two" in pipeline.diagnostics()[0][2]
 
 

@@ -51,6 +51,8 @@ def test_files_of_one_person_share_a_body(tmp_path: Path, capsys: pytest.Capture
     found = np.concatenate([read_mot(out / name / "joint_angles.mot")["knee_angle_r"] for name in "ab"])
     assert np.degrees(found - right[:, column]).std() < 3.0
     assert read_subject(out / "subject.yaml").scales == read_subject(out / "a" / "subject.yaml").scales
+    whole, own = (json.loads((folder / "summary.json").read_text()) for folder in (out, out / "a"))
+    assert whole["trials"].keys() == {"a", "b"} and whole["trials"]["a"] == own and whole["fit"]["trials"] == 2
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,12 @@ def test_body_25_and_25b_are_told_apart(tmp_path: Path) -> None:
         assert open_recording(folder, keypoint_set="body_25b").keypoint_set.name == "body_25b"
 
 
+def test_the_only_trial_of_a_project_is_taken(tmp_path: Path, trial: Path) -> None:
+    project, own = open_recording(tmp_path), open_recording(trial)
+    assert project.frame_count == own.frame_count and [c.name for c in project.cameras] == [c.name for c in own.cameras]
+    assert project.notices == [f"'{tmp_path}' holds one trial, 'trial', which is taken.", *own.notices]
+
+
 def test_not_a_recording(tmp_path: Path, trial: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         open_recording(tmp_path / "absent")
@@ -203,8 +209,10 @@ def test_not_a_recording(tmp_path: Path, trial: Path) -> None:
         open_recording(tmp_path / "other")
     with pytest.raises(InputError, match="is not a recording"):
         open_recording(tmp_path / "other" / "notes.txt")
-    with pytest.raises(InputError, match=r"holds 1 trials; name one: trial"):
+    shutil.copytree(trial, tmp_path / "second")
+    with pytest.raises(InputError, match=r"holds 2 trials; name one: second, trial"):
         open_recording(tmp_path)
+    shutil.rmtree(tmp_path / "second")
     (tmp_path / "a.trc").write_text("")
     with pytest.raises(InputError, match="holds 3D points, which have no cameras"):
         open_recording(tmp_path / "a.trc")
