@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import types
 
@@ -75,7 +76,11 @@ def test_an_interruption_in_a_callback_is_not_lost(monkeypatch):
 
     module = types.SimpleNamespace(add_parser=lambda commands: commands.add_parser("bench"), run=run)
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
-    assert cli.main(["bench"]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        assert cli.main(["bench"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_command_that_cannot_be_loaded_does_not_break_the_others(monkeypatch, capsys):
