@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     partly = subject.notice(recording.keypoint_set.name) if subject else None
     first = min(estimates)
     odd = doubts(pipeline.calibration(), estimates[first], collectors[first].frames, config.refine)
-    notices = [*recording.notices, *(notice for notice in (partly, stands) if notice), *odd]
+    notices = [*recording.notices, *(notice for notice in (partly, stands, pipeline.too_fast) if notice), *odd]
     for notice in notices:
         print(notice, file=sys.stderr)
     _remove_people(args.out)

@@ -21,7 +21,11 @@ class StreamConfig:
     )
     deadline_s: float = setting(0.040, "A frame set is closed at the latest this long after its first packet arrived.", unit="s", low=0.001, high=2.0)
     frame_rate_hz: float = setting(
-        60.0, "Frame rate that the cameras are expected to have; a recording's own rate wins over it.", unit="Hz", low=1.0, high=1000.0
+        60.0,
+        "Frame rate of the fastest camera. Of frames that come faster some are left out, which is told; `biomech-fit` takes a recording's own rate.",
+        unit="Hz",
+        low=1.0,
+        high=1000.0,
     )
     camera_timeout_s: float = setting(0.5, "A camera that has sent nothing for this long is no longer waited for.", unit="s", low=0.02, high=60.0)
     max_people: int = setting(1, "Number of people tracked at once.", low=1, high=4)

@@ -30,28 +30,30 @@ class Resection:
 def resect(camera: Camera, points: np.ndarray, xy: np.ndarray, sigma_px: np.ndarray) -> Resection | None:
     """Turn and move a camera so that points (N, 3) m lie on their pixels (N, 2) with standard deviations (N,) px; NaN = missing.
 
-    Gauss-Newton on the undistorted rays from where the camera stood, with a Geman-McClure kernel that becomes narrower from step to step (graduated
-    non-convexity, Blake and Zisserman 1987). None where fewer than six points can be used.
+    Gauss-Newton on the undistorted rays from where the camera stood, each weighed by what the lens makes of its neighbourhood, with a Geman-McClure kernel
+    that becomes narrower from step to step (graduated non-convexity, Blake and Zisserman 1987). None where fewer than six points can be used.
     """
-    rays = np.full_like(xy, np.nan, dtype=float)
+    rays, lens = np.full_like(xy, np.nan, dtype=float), np.full((len(xy), 2, 2), np.nan)
     known = np.isfinite(xy).all(1) & np.isfinite(points).all(1)
     rays[known] = camera.undistort(xy[known])
     known &= np.isfinite(rays).all(1)
+    lens[known] = _pixels_per_ray(camera, rays[known])
+    known &= np.isfinite(lens).all((1, 2))
     if known.sum() < 6:
         return None
-    rays, points, sigma = rays[known], points[known], sigma_px[known]
-    focal = np.array([camera.matrix[0, 0], camera.matrix[1, 1]]) / sigma[:, None]
+    rays, points, xy, sigma = rays[known], points[known], xy[known], sigma_px[known]
+    lens = lens[known] / sigma[:, None, None]
     rotation, centre = np.asarray(camera.rotation, float), camera.centre
     prior = np.r_[np.full(3, PRIOR_TURN_RAD**-2), np.full(3, PRIOR_SHIFT_M**-2)]
     scale = WIDEST
     for _ in range(STEPS):
-        in_camera, error = _errors(rotation, centre, points, rays, focal)
+        in_camera, error = _errors(rotation, centre, points, rays, lens)
         k = scale**2 / (scale**2 + (error**2).sum(1))
         inverse_depth = 1 / in_camera[:, 2]
         by_point = np.zeros((len(points), 2, 3))
         by_point[:, 0, 0], by_point[:, 1, 1] = inverse_depth, inverse_depth
         by_point[:, :, 2] = -in_camera[:, :2] * inverse_depth[:, None] ** 2
-        by_point *= focal[..., None]
+        by_point = lens @ by_point
         # A turn w of the camera moves the point by w x p; the centre's shift moves it the other way.
         by_state = np.concatenate([by_point @ np.cross(np.eye(3), in_camera[:, None]).swapaxes(1, 2), -by_point @ rotation], 2)
         by_state, weighted = by_state.reshape(-1, 6), (by_state * (k**2)[:, None, None]).reshape(-1, 6)
@@ -59,12 +61,21 @@ def resect(camera: Camera, points: np.ndarray, xy: np.ndarray, sigma_px: np.ndar
         step = np.linalg.solve(weighted.T @ by_state + np.diag(prior), weighted.T @ error.reshape(-1) - prior * so_far)
         rotation, centre = Rotation.from_rotvec(step[:3]).as_matrix() @ rotation, centre + step[3:]
         scale = max(NARROWER * scale, NARROWEST)
-    _, error = _errors(rotation, centre, points, rays, focal)
-    return Resection(replace(camera, rotation=rotation, translation=-rotation @ centre), float(np.median(np.linalg.norm(error, axis=1))))
+    found = replace(camera, rotation=rotation, translation=-rotation @ centre)
+    distance = np.linalg.norm(xy - found.project(points), axis=1) / sigma
+    return Resection(found, float(np.median(np.where(np.isfinite(distance), distance, np.inf))))
 
 
-def _errors(rotation: np.ndarray, centre: np.ndarray, points: np.ndarray, rays: np.ndarray, focal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pixels_per_ray(camera: Camera, rays: np.ndarray) -> np.ndarray:
+    """(N, 2, 2) px: derivative of the pixels by the rays (N, 2) at depth 1; it is not the focal length far from the middle of a wide lens."""
+    straight, step = replace(camera, rotation=np.eye(3), translation=np.zeros(3)), 1e-4
+    moved = rays[:, None] + step * np.concatenate([np.eye(2), -np.eye(2)])
+    pixels = straight.project(np.concatenate([moved, np.ones_like(moved[..., :1])], -1).reshape(-1, 3)).reshape(-1, 4, 2)
+    return np.swapaxes(pixels[:, :2] - pixels[:, 2:], 1, 2) / (2 * step)
+
+
+def _errors(rotation: np.ndarray, centre: np.ndarray, points: np.ndarray, rays: np.ndarray, lens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points in the camera's frame (N, 3), not behind it, and whitened errors (N, 2)."""
     in_camera = (points - centre) @ rotation.T
     in_camera[:, 2] = np.maximum(in_camera[:, 2], MIN_DEPTH_M)
-    return in_camera, focal * (rays - in_camera[:, :2] / in_camera[:, 2:])
+    return in_camera, np.squeeze(lens @ (rays - in_camera[:, :2] / in_camera[:, 2:])[..., None], -1)

@@ -16,6 +16,13 @@ from biomech_fit.core.types import FrameSet, KeypointPacket
 from biomech_fit.stream.camera_state import CameraHealth, CameraState
 from biomech_fit.stream.stamp_jumps import BACK_PACKETS, StampJumps
 
+BACK_PERIODS = 1.5
+"""Packets of most cameras that are late for at least so many frame periods are so because of a wrong stamp that has been given out."""
+JOIN_BEYOND = 0.06
+"""A set takes a camera that it lacks from a little farther than its half-width: one that exposes half a period beside the others is with either of two sets
+then, not alone."""
+OFFSET_LIMIT = 0.25
+"""A camera's clock offset is learned up to this share of the frame period."""
 RESET_JUMP_S = 0.15
 """Stamps that go back by more than this start anew."""
 
@@ -54,7 +61,7 @@ class Assembler:
         deadline_s: float = 0.05,
         *,
         dead_after_s: float = 1.0,
-        tolerance: float = 0.4,
+        tolerance: float = 0.49,
         reset_jump_s: float = RESET_JUMP_S,
         max_open: int = 128,
     ) -> None:
@@ -89,6 +96,7 @@ class Assembler:
         self._open: list[_OpenSet] = []
         self._jumps.clear()
         self._late_run: Counter[str] = Counter()
+        self._late_since: int | None = None
         self._last_emitted: int | None = None
         self._emitted_centre = 0.0
         self._now: int | None = None
@@ -141,20 +149,24 @@ class Assembler:
         if self._last_emitted is not None and (stamp <= self._last_emitted or corrected <= self._emitted_centre + tolerance):
             state.late += 1
             self._late_run[packet.camera] += 1
-            if self._all_are_late():
+            self._late_since = now if self._late_since is None else self._late_since
+            # What was held up comes at once; packets that are late for a wrong stamp come at their own pace.
+            is_pace = packet.received_ns is None or now - self._late_since >= BACK_PERIODS * self._period_ns
+            if is_pace and self._all_are_late():
                 # It was a wrong stamp that has been given out.
                 self._restart()
                 self._reset_flag = True
                 self._accept(packet, state)
             return
         self._late_run.clear()
+        self._late_since = None
         group = None
-        best = tolerance
+        best = join = tolerance + JOIN_BEYOND * self._period_ns
         for candidate in reversed(self._open):  # the newest is the likely one
             distance = abs(corrected - candidate.centre)
             if distance <= best and packet.camera not in candidate.packets:
                 group, best = candidate, distance
-            elif candidate.centre < corrected - tolerance:
+            elif candidate.centre < corrected - join:
                 break
         if group is None:
             group = _OpenSet(centre=corrected)
@@ -270,7 +282,7 @@ class Assembler:
         stamp = (stamps[(n - 1) // 2] + stamps[n // 2]) // 2
         if self._last_emitted is not None:
             stamp = max(stamp, self._last_emitted + 1)
-        limit = self._tolerance * self._period_ns
+        limit = OFFSET_LIMIT * self._period_ns
         missing = []
         for name, state in self._state.items():
             packet = group.packets.get(name)

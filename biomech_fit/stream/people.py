@@ -10,8 +10,9 @@ twice, and what is still (no keypoint moves against another) or has the same con
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -28,6 +29,8 @@ from biomech_fit.stream.shared_cameras import CameraBelief, combined
 from biomech_fit.stream.track import Track, bone_lengths
 from biomech_fit.stream.watch import Watch, Watchlist, median_distance
 
+CANDIDATES = 6
+"""So many people are looked at where somebody was lost."""
 RIVAL_SHARE = 0.5
 """Support of the second best, as a share of the best, from which on it is not clear who the main person is."""
 RIVALRY_S = 0.1
@@ -133,7 +136,7 @@ class People:
         if live:
             predicted = np.stack([track.tracker.predicted_pixels(stamp_ns) for track in live])
             claims = follow(people, predicted, self.config.track.association_px)
-            left = not self.several and any(found is not None and len(found[0]) for found in people)
+            left = partial(self._are_left, people, claims)
             jobs = [(track, stamp_ns, views, delay_s, left, self._watch.out) for track, views in zip(live, claims, strict=True)]
             stepped = map(_step, jobs) if self._pool is None or len(jobs) < 2 else self._pool.map(_step, jobs)
             results += [result for several in stepped for result in several]
@@ -147,6 +150,10 @@ class People:
                 missing = tuple(camera.name for camera, found in zip(self._cameras, people, strict=True) if not _sees(found))
                 results.append(track.nothing(stamp_ns, self._why_nobody(track, people), missing))
         return sorted(results, key=lambda result: result.person)
+
+    def _are_left(self, people: Detections, claims: Sequence[Views]) -> bool:
+        """Whether a single person might be among the detections that are not taken for anybody."""
+        return not self.several and _cameras_that_see(unclaimed(people, claims)) > 0
 
     def _why_nobody(self, track: Track, people: Detections) -> Status:
         seeing = _cameras_that_see(people)
@@ -202,7 +209,8 @@ class People:
         left = unclaimed(people, [track.views for track in live if track.views is not None])
         if _cameras_that_see(left) < 2:
             return []
-        found = find_people(self.corrected_cameras(), left, len(away) + 1)
+        # Who was lost need not be among those who are seen best.
+        found = find_people(self.corrected_cameras(), left, max(len(away) + 1, CANDIDATES if any(track.known for track in away) else 0))
         if not self.several:
             chosen = self._main(stamp_ns, self.tracks[0], found)
             pairs = [] if chosen is None else [(self.tracks[0], chosen)]
@@ -328,7 +336,7 @@ def _belief(tracker: PersonTracker) -> CameraBelief:
     return CameraBelief.of(tracker.slow.mean[part], tracker.slow.covariance[part, part])
 
 
-def _step(job: tuple[Track, int, Views, np.ndarray, bool]) -> list[FrameResult]:
+def _step(job: tuple[Track, int, Views, np.ndarray, Callable[[], bool], np.ndarray]) -> list[FrameResult]:
     track, *frame = job
     return track.step(*frame)
 

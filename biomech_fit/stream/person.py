@@ -48,6 +48,8 @@ SLOW_START_S = 2.0
 """When a track is older, its slow states are held on most frames, see `SlowPace`."""
 JITTER_PLACES = 0.05
 """A frame expected so little (knot spacings) before the window's end is taken for one beyond it."""
+NEXT_FRAME = 1.5
+"""Steps from frame to frame within which the next one comes."""
 START_HOLD_S = 1.0
 """The cameras of a rig that has seen nobody yet are released after so long."""
 
@@ -207,8 +209,11 @@ class PersonTracker:
         self._start_ns = stamp_ns - round((self.options.knots - 3.5) * self._spacing_ns)
         self._pace.begin(stamp_ns)
         self.frames = 0
+        before = self.states.kept()
         newest, _, result = self.take(stamp_ns, views, Status.OK, delay_s, self.config.window.start_iterations, START_WIDEN)
         if newest is None or self.is_off(result, views):
+            # It was nobody, who tells nothing of body and cameras.
+            self.states.restore(before)
             self.drop()
             return None
         return newest
@@ -223,7 +228,6 @@ class PersonTracker:
             while self._place(stamp_ns) >= self.options.knots - 3:
                 self.window = self.solver.shift(self.window)
                 self._start_ns += round(self._spacing_ns)
-            share = self.noise.share(self._recent.step_s())
             full = self.frames >= self.options.frames
             if not self.states.released and self.frames >= START_HOLD_S * self._frame_rate_hz:
                 self.states.released = True
@@ -231,6 +235,7 @@ class PersonTracker:
             self._recent.add(self._describe(stamp_ns, status, views), views)
             self.frames += 1
             late = self._recent.due(self._start_ns)
+            share = self.noise.share(self._recent.step_s())
             frame = self._frame(views, delay_s, share, self._place(stamp_ns), 0 if late is None else late)
             far = self._recent.step_s() * 1e9 > FAR * self._spacing_ns
             holds = full and self.config.window.iterations == 1 and self._held is not None and self._held.fits(self.window)
@@ -285,6 +290,10 @@ class PersonTracker:
             if np.isfinite(estimate.position).all():
                 out.append(estimate)
         return out
+
+    def overdue(self, seen_ns: int, stamp_ns: int) -> bool:
+        """Whether somebody who was last seen then has been predicted for too long. Who was seen in the last frame has not, however far apart frames are."""
+        return self.window is not None and (stamp_ns - seen_ns) * 1e-9 > max(self.config.track.predict_s, NEXT_FRAME * self._recent.step_s())
 
     def predict(self, stamp_ns: int) -> Readout | None:
         """A coming frame (index 0 of the arrays) as expected before anything of it is seen; None while the track is young. The track is not changed."""

@@ -24,6 +24,7 @@ from biomech_fit.stream.camera_estimate import camera_uncertainty
 from biomech_fit.stream.camera_report import CameraReport
 from biomech_fit.stream.device import choose_device, use_compilation_cache, use_one_blas_thread
 from biomech_fit.stream.fitted_body import FittedBody, KnownBody
+from biomech_fit.stream.frame_budget import FrameBudget
 from biomech_fit.stream.people import People
 from biomech_fit.stream.person import PersonTracker
 
@@ -60,6 +61,7 @@ class FitPipeline:
         if subject is not None:
             self.set_subject(subject)
         self._assembler = self._new_assembler()
+        self._budget = FrameBudget(config.stream.frame_rate_hz)
         self._camera_report = CameraReport(config.refine)
         self.compiled_s: float | None = None
         self._newest_ns = 0
@@ -154,6 +156,11 @@ class FitPipeline:
         """The first person's, for looking at what the solver does."""
         return self._people.tracks[0].tracker
 
+    @property
+    def too_fast(self) -> str:
+        """A sentence where frames of the run were left out because they come faster than `stream.frame_rate_hz`; else ""."""
+        return self._budget.problem
+
     def calibration(self) -> CalibrationEstimate:
         """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
         self._people.watch()
@@ -192,6 +199,7 @@ class FitPipeline:
                 name = "track" if track.number == 1 else f"track of person {track.number}"
                 counts = {"frames": track.fitted, "lost": track.lost_frames, "restarts": track.restarts}
                 rows.append((level, name, STATUS_SENTENCE[track.status], counts))
+        rows += self._budget.rows()
         swapped = np.sum([track.swapped for track in self._people.tracks], axis=0)
         return rows + self._camera_report.rows(self._assembler.health(), calibration or self.calibration(), swapped)
 
@@ -203,6 +211,8 @@ class FitPipeline:
             results += self._people.rest()
             self._clear()
         for frame_set in frame_sets:
+            if not self._budget.takes(frame_set.stamp_ns, len(frame_set.packets)):
+                continue
             began = time.perf_counter()
             waited = max(0.0, ((now_ns or 0) - frame_set.closed_ns) * 1e-9) if now_ns is not None and frame_set.closed_ns is not None else 0.0
             made = self._frame(frame_set)
@@ -226,6 +236,7 @@ class FitPipeline:
 
     def _clear(self) -> None:
         self._newest_ns = 0
+        self._budget.clear()
         self._people.clear()
 
     def _delays(self, frame_set: FrameSet) -> np.ndarray:

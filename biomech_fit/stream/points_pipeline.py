@@ -20,6 +20,7 @@ from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, PointsPacket, PoseEstimate, Status
 from biomech_fit.stream.device import choose_device, use_compilation_cache, use_one_blas_thread
 from biomech_fit.stream.fitted_body import FittedBody, KnownBody
+from biomech_fit.stream.frame_budget import FrameBudget
 from biomech_fit.stream.points_tracker import PointsTracker, PointViews
 from biomech_fit.stream.slow_states import SlowEstimate
 
@@ -54,12 +55,14 @@ class PointsPipeline:
         self._given_subject: KnownBody | None = None
         self.compiled_s: float | None = None
         self._fitted_frames = self._lost_frames = self._restarts = self._late = 0
+        self._budget = FrameBudget(config.stream.frame_rate_hz)
         self._clear()
         if subject is not None:
             self.set_subject(subject)
 
     def _clear(self) -> None:
         self._queue: deque[PointsPacket] = deque()
+        self._budget.clear()
         self._newest_ns = self._seen_ns = self._bad = 0
         self._was_lost, self._status, self._start_status = False, Status.INITIALISING, Status.OK
         self._person = -1
@@ -154,7 +157,7 @@ class PointsPipeline:
         """Rows (level 0 ok, 1 warning, 2 error; name; sentence; values). `calibration` is not looked at: there is no camera."""
         level = 0 if self._status in (Status.OK, Status.REINITIALISED) else 1
         counts = {"frames": self._fitted_frames, "lost": self._lost_frames, "restarts": self._restarts, "late": self._late}
-        return [(level, "track", STATUS_SENTENCE[self._status], counts)]
+        return [(level, "track", STATUS_SENTENCE[self._status], counts), *self._budget.rows()]
 
     # --- one frame --------------------------------------------------------------------------------------------------------------------------------
 
@@ -170,12 +173,14 @@ class PointsPipeline:
             self._clear()
             self._queue = waiting
         self._newest_ns = packet.stamp_ns
+        if not self._budget.takes(packet.stamp_ns):
+            return results
         return results + self._frame(packet.stamp_ns, self._of_person(packet))
 
     def _frame(self, stamp_ns: int, views: PointViews | None) -> list[FrameResult]:
         results: list[FrameResult] = []
-        tracker, track = self.tracker, self.config.track
-        if tracker.window is not None and (stamp_ns - self._seen_ns) * 1e-9 > track.predict_s:
+        tracker = self.tracker
+        if tracker.overdue(self._seen_ns, stamp_ns):
             results += self._end()
         if tracker.window is not None:
             results += self._step(stamp_ns, views or self._nothing())

@@ -193,6 +193,14 @@ class SlowStates:
         self._restore()
         self.forget()
 
+    def kept(self) -> tuple[SlowEstimate, bool]:
+        """What is known now, for `restore`."""
+        return self.estimate, self.floor_known
+
+    def restore(self, kept: tuple[SlowEstimate, bool]) -> None:
+        """Know again what was known then, and no more."""
+        self.estimate, self.floor_known = kept
+
     def take_rig(self, mean: np.ndarray, covariance: np.ndarray) -> None:
         """Begin with what others have found of the cameras' and lenses' states ((7 + L) C,)."""
         part = self.layout.rig
@@ -201,7 +209,20 @@ class SlowStates:
 
     def observe(self, mean: np.ndarray, covariance: np.ndarray) -> None:
         """The solver's latest estimate."""
-        self.estimate, self.floor_known = SlowEstimate(np.asarray(mean, float), np.asarray(covariance, float)), True
+        covariance = np.asarray(covariance, float)
+        if not self.released and self.layout.rig.stop > self.layout.rig.start:
+            covariance = self._without_hold(covariance)
+        self.estimate, self.floor_known = SlowEstimate(np.asarray(mean, float), covariance), True
+
+    def _without_hold(self, covariance: np.ndarray) -> np.ndarray:
+        """The covariance without the information that holds the rig until it is released, and which nobody has learned (Woodbury's identity)."""
+        rig = self.layout.rig
+        # In units of the prior, where the hold is a multiple of the identity, and what is known at least as firm as prior and hold.
+        half = np.linalg.cholesky(self.prior.precision[rig, rig])
+        value, vector = np.linalg.eigh(half.T @ covariance[rig, rig] @ half)
+        gain = 1 / (1 / (START_HOLD - 1) - np.clip(value, 0.0, 1 / START_HOLD))
+        side = covariance[:, rig] @ half @ vector
+        return covariance + (side * gain) @ side.T
 
     def learned(self) -> np.ndarray:
         """(M, M) information that earlier tracks learned beyond the prior."""

@@ -102,7 +102,7 @@ class Track:
 
     def overdue(self, stamp_ns: int) -> bool:
         """Predicted for too long."""
-        return self.alive and (stamp_ns - self.seen_ns) * 1e-9 > self.config.track.predict_s
+        return self.tracker.overdue(self.seen_ns, stamp_ns)
 
     def place(self, stamp_ns: int) -> np.ndarray:
         """(3,) m: where the middle of the body should be, walking on for half a second at most."""
@@ -127,11 +127,11 @@ class Track:
         self._look_at(estimate)
         return self._result(stamp_ns, status, replace(estimate, status=status), None, views, delay_s)
 
-    def step(self, stamp_ns: int, views: Views, delay_s: np.ndarray, others: bool, out: np.ndarray) -> list[FrameResult]:
+    def step(self, stamp_ns: int, views: Views, delay_s: np.ndarray, others: Callable[[], bool], out: np.ndarray) -> list[FrameResult]:
         """Fit one frame. Where the track ends with it, its last smoothed frames are returned and it is no longer alive.
 
-        `out` (C,): cameras that are not to be used. `others`: there are detections that nobody has taken; so somebody who is not where the body is may
-        be this person.
+        `out` (C,): cameras that are not to be used. `others`: whether there are detections that nobody has taken; so somebody who is not where the body is
+        may be this person.
         """
         self.sighting = None
         predicted, speed_px_s = self.tracker.predicted_pixels(stamp_ns), self.tracker.pixel_speeds()
@@ -161,7 +161,7 @@ class Track:
         self.recent.append(FittedFrame(views.xy, views.confidence, error_px, causal.keypoints[self.tracker.mapped]))
         self._look_at(causal)
         bad = enough and misses(error_px, views.confidence, self.config.track.lost_px)
-        self._bad = self._bad + 1 if bad or (others and not enough) else 0
+        self._bad = self._bad + 1 if bad or (not enough and others()) else 0
         if self._bad >= self.config.track.reinit_after_frames:
             # The person is there, but not where the body is.
             self.lost_frames += 1

@@ -311,6 +311,37 @@ def test_one_camera_that_delivers_what_was_held_up_does_not_restart_the_stream(c
     assert not assembler.took_reset() and len(sets) == 180 and all(b.stamp_ns > a.stamp_ns for a, b in pairwise(sets))
 
 
+@pytest.mark.parametrize(("count", "held_count"), [(3, 2), (4, 3), (8, 5), (8, 7)])
+@pytest.mark.parametrize("stall_s", [0.1, 0.3])
+def test_what_a_stalled_switch_delivers_at_once_does_not_restart_the_stream(count, held_count, stall_s):
+    """Most cameras hang on it; their packets come together, in order of their stamps."""
+    cameras = CAMERAS[:count]
+    packets, _ = stream(3.0, cameras=cameras)
+    held = [p for p in packets if p.camera in cameras[:held_count] and 1.0 <= (p.stamp_ns - 10**9) * 1e-9 < 1.0 + stall_s]
+    held.sort(key=lambda p: p.stamp_ns)
+    late = [packet(p.camera, (p.stamp_ns - 10**9) * 1e-9, 1.019 + stall_s + 1e-6 * i) for i, p in enumerate(held)]
+    assembler = Assembler(cameras, PERIOD, deadline_s=0.05)
+    sets = run(assembler, sorted([p for p in packets if p not in held] + late, key=lambda p: p.received_ns))
+    assert not assembler.took_reset() and len(sets) == 180 and all(b.stamp_ns > a.stamp_ns for a, b in pairwise(sets))
+
+
+@pytest.mark.parametrize("phases", [*np.random.default_rng(0).uniform(0, 1, (6, 4)), (0, 0, 0, 0.5), (0, 0, 0.5, 0.5), (0, 0, 0, 1.5)], ids=str)
+def test_free_running_cameras_with_one_clock_share_sets(phases):
+    """No trigger: every camera exposes at its own phase of the period. One set a period with all of them, not two with half."""
+    clock = {name: PERIOD * phase for name, phase in zip(CAMERAS, phases, strict=False)}
+    packets, _ = stream(5.0, cameras=CAMERAS[:4], clock=clock)
+    sets = run(Assembler(CAMERAS[:4], PERIOD), packets)
+    assert len(sets) < 310 and sum(len(s.packets) == 4 for s in sets) >= 290
+
+
+def test_a_camera_of_a_slightly_other_rate_slips_through():
+    """One per cent faster: its phase goes round every 100 frames, and is alone in few of them."""
+    others, _ = stream(10.0, cameras=CAMERAS[:3])
+    fast, _ = stream(10.0, period=PERIOD / 1.01, cameras=CAMERAS[3:4], seed=1)
+    sets = run(Assembler(CAMERAS[:4], PERIOD), sorted([*others, *fast], key=lambda p: p.received_ns))
+    assert len(sets) < 1.05 * 600 and sum(len(s.packets) == 4 for s in sets) > 0.93 * 600
+
+
 def test_irregular_rate():
     rng = np.random.default_rng(3)
     times = np.cumsum(rng.uniform(0.025, 0.045, 150))

@@ -335,6 +335,26 @@ def leaves(packets: Iterable[KeypointPacket], begin_s: float, end_s: float, how:
         yield packet
 
 
+def test_somebody_hidden_is_predicted_as_long_where_detectors_send_blank_rows(pipeline: FitPipeline) -> None:
+    """For 14 frames all cameras send a person without a single keypoint: that is nobody else who might be this person."""
+    s = scene()
+    blank = [changed(p, xy=np.full_like(p.xy, np.nan), confidence=np.zeros_like(p.confidence)) if 1.0e9 <= p.stamp_ns < 1.45e9 else p for p in s.packets()]
+    results = [r for r in play(pipeline, blank) if r.causal is not None]
+    hidden = [r.status for r in results if 1.0e9 <= r.stamp_ns < 1.45e9]
+    assert len(results) == frames_of(s) and set(hidden) == {Status.PREDICTED}
+    assert {r.status for r in results if r.stamp_ns > 1.5e9} == {Status.OK}
+
+
+def test_who_was_seen_in_the_last_frame_is_still_here(pipeline: FitPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any patience a track goes on from frame to frame, and ends where somebody is not seen."""
+    s, tracker = scene(), pipeline.tracker
+    monkeypatch.setattr(tracker, "config", replace(tracker.config, track=replace(tracker.config.track, predict_s=0.0)))
+    results = play(pipeline, leaves(s.packets(), 1.0, 1.2, "nobody"))
+    told = {r.stamp_ns: r.status for r in results if r.causal is not None or r.smoothed is None}
+    assert [status for stamp, status in told.items() if stamp < 0.99e9] == [Status.OK] * 30
+    assert Status.PREDICTED in told.values() and list(told.values()).count(Status.REINITIALISED) == 1
+
+
 @pytest.mark.parametrize("how", ["nobody", "no packets"])
 def test_leaves_and_returns(pipeline: FitPipeline, how: str) -> None:
     s = scene()
@@ -561,6 +581,24 @@ def test_what_cannot_be_set_up_is_said() -> None:
     refused(lambda: FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG, OtherSubject()), "made for the model other")
     few = replace(s.body, keypoint_body=np.where(np.arange(26) < 5, s.body.keypoint_body, -1))
     refused(lambda: FitPipeline(few, s.cameras, s.keypoint_set, CONFIG), "knows 5 keypoints of the set halpe_26; at least 8")
+
+
+def test_twice_the_rate_is_thinned_out_and_the_body_is_still_learned(pipeline: FitPipeline) -> None:
+    """Frames that the window has no room for would leave it before they have told what they know of body and cameras."""
+    s = scene(frame_rate_hz=2 * RATE_HZ)
+    results = play(pipeline, s.packets())
+    told = causal(results)
+    assert 0.45 < len(told) / len(s.truth.time_s) < 0.55 and np.nanmedian(errors_mm(told, s)) < CAUSAL_MM
+    assert f"than the frame rate that was set ({RATE_HZ:g} Hz)" in pipeline.too_fast and [r[1] for r in pipeline.diagnostics()].count("frame rate") == 1
+    thinned = scale_std(pipeline)
+    pipeline.reset(subject=True, cameras=True)
+    play(pipeline, scene().packets())
+    np.testing.assert_allclose(thinned, scale_std(pipeline), rtol=0.5)
+
+
+def scale_std(pipeline: FitPipeline) -> np.ndarray:
+    """Standard deviations of the scales."""
+    return np.asarray(pipeline.subject().scale_std)
 
 
 # --- left and right confused ------------------------------------------------------------------------------------------------------------------------------

@@ -58,6 +58,19 @@ def test_what_cannot_be_explained_does_not_look_explained() -> None:
     assert result is None or result.misfit > 5
 
 
+@pytest.mark.parametrize("degrees_off", [0.0, 40.0, 65.0])
+def test_a_wide_lens_is_as_good_at_its_edge(degrees_off: float) -> None:
+    """Somebody seen by a fisheye far from the middle: the right pose explains the pixels as well as it does there."""
+    rng, away = np.random.default_rng(5), np.radians(degrees_off)
+    camera = Camera("wide", 1280, 1024, np.array([[350.0, 0, 640], [0, 350, 512], [0, 0, 1]]), "equidistant", np.zeros(4), np.eye(3), np.zeros(3))
+    points = rng.uniform((-0.8, -0.85, -0.3), (0.8, 0.85, 0.3), (800, 3)) + 2.5 * np.array([np.sin(away), 0.0, np.cos(away)])
+    xy = cv2.fisheye.projectPoints(points[:, None], np.zeros(3), np.zeros(3), camera.matrix, np.zeros((4, 1)))[0][:, 0] + SIGMA * rng.standard_normal((800, 2))
+    moved = replace(camera, rotation=cv2.Rodrigues(np.array([0.0, 0.05, 0.0]))[0], translation=np.array([0.05, 0.0, 0.0]))
+    result = resect(moved, points, xy, np.full(800, SIGMA))
+    assert result is not None and result.misfit == pytest.approx(1.18, abs=0.08)  # Rayleigh's median, as in the middle
+    assert differs(result.camera, camera)[0] < 0.5
+
+
 def test_too_few_points() -> None:
     points, xy = seen(np.random.default_rng(3), 5)
     assert resect(CAMERA, points, xy, np.full(5, SIGMA)) is None
