@@ -12,7 +12,7 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
+from biomech_fit.core.estimates import CalibrationEstimate, CameraFit, SubjectEstimate
 from biomech_fit.core.gauge import Placement
 from biomech_fit.core.keypoint_noise import KeypointNoise
 from biomech_fit.core.keypoint_set import KeypointSet
@@ -115,7 +115,7 @@ def fit_person(
     _converge(solve, _trajectory(solve, config, say), config, known_noise, say)
     readouts = {(r, t): readout for r, t, readout in solve.uncertainty()}
     clocks["two_stage"] = time.perf_counter()
-    compared = _two_stages(solve, fitted, held_out is not None and held_out.accepted, predicted) if config.fit.two_stage else {}
+    compared = _two_stages(solve, fitted, predicted) if config.fit.two_stage else {}
     clocks["end"] = time.perf_counter()
     trials = []
     for r, rig in enumerate(rigs):
@@ -170,15 +170,19 @@ def _stream(
                 pipeline.feed_keypoints(packet)
                 results += pipeline.poll()
             results += pipeline.flush()
+            begun = pipeline.cameras_begun()
             pipeline.reset()
             trial = trial_of(recording.name, results, fitted.solved, fitted.mapped)
             if trial is None:
                 notices.append(f"Nobody was found in '{recording.name}'; it is left out.")
                 continue
-            trials.append(trial)
+            # A camera has one pose: the one that it was found to have in the end.
+            trials = [*(earlier.without_earlier(dict.fromkeys(begun, np.inf)) for earlier in trials), trial.without_earlier(begun)]
             kept.append((recording, results))
         if trials:
-            rigs.append(Rig(cameras, trials, pipeline.tracker.noise.model, rate))
+            standing = pipeline.tracker.cameras
+            fits = {c: fit for c, fit in enumerate(pipeline.calibration().fits) if fit in (CameraFit.MOVED, CameraFit.PUSHED)}
+            rigs.append(Rig(cameras, trials, pipeline.tracker.noise.model, rate, found={c: standing[c] for c in fits}, fits=fits))
             streamed.append(kept)
             start.append((pipeline.tracker.layout, pipeline.tracker.slow.mean))
     if not rigs:
@@ -252,13 +256,13 @@ def _detector(rig: Rig, names: tuple[str, ...], config: FitConfig) -> KeypointNo
     return rig.noise.of_detector(names, seen, config.noise.pixel_sigma_px)
 
 
-def _two_stages(solve: OfflineSolve, fitted: FittedBody, moved: bool, predicted: dict[tuple[int, int], np.ndarray] | None) -> dict[tuple[int, int], TwoStage]:
+def _two_stages(solve: OfflineSolve, fitted: FittedBody, predicted: dict[tuple[int, int], np.ndarray] | None) -> dict[tuple[int, int], TwoStage]:
     """By rig and trial: the two stages on the same detections, with the same body and cameras."""
     layout, (mean, _) = solve.states_of(0).layout, solve.slow_of(0)
     ik = InverseKinematics(fitted.solved, mean[layout.scales], mean[layout.offsets].reshape(-1, 3))
     found = {}
     for r, rig in enumerate(solve.rigs):
-        refined = solve.refined(r) if moved else rig.cameras
+        refined = solve.refined(r)
         for t, trial in enumerate(rig.trials):
             errors = two_stage(ik, trial, rig.cameras, refined, left_out(trial) if predicted else None, predicted[r, t] if predicted else None)
             found[r, t] = errors.of_set(fitted.mapped)
@@ -288,8 +292,10 @@ def _calibration(solve: OfflineSolve, rig: int, moved: bool, config: FitConfig) 
     of, layout = solve.rigs[rig], solve.states_of(rig).layout
     mean, covariance = solve.slow_of(rig)
     states, part = mean[layout.cameras], covariance[layout.cameras, layout.cameras]
-    refined = solve.refined(rig) if moved else list(of.cameras)
-    uncertainty = camera_uncertainty(refined, states, part, replace(config.refine, cameras=moved))
+    refined = solve.refined(rig)
+    uncertainty = camera_uncertainty(refined, states, part, replace(config.refine, cameras=moved or bool(of.found)))
     count, newest = len(of.cameras), max(int(trial.stamp_ns[-1]) for trial in of.trials)
     unknown = np.full(count, np.nan)
-    return CalibrationEstimate(newest, tuple(refined), tuple(of.cameras), (moved,) * count, *uncertainty, unknown, unknown)
+    fits = tuple(of.fits.get(c, CameraFit.FINE) for c in range(count))
+    is_refined = tuple(moved or c in of.found for c in range(count))
+    return CalibrationEstimate(newest, tuple(refined), tuple(of.cameras), is_refined, *uncertainty, unknown, unknown, fits)

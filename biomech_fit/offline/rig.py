@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.chunk_solver import ChunkFactor, ChunkSolver, Tail
+from biomech_fit.core.estimates import CameraFit
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.motion import POSE_MEMORY_S
 from biomech_fit.core.point_residuals import PointCosts, PointObservations
@@ -72,11 +73,21 @@ class Rig:
     """Trials that were recorded with the same calibration, and the noise of the detectors there."""
 
     cameras: list[Camera]
+    """As loaded."""
     trials: list[Trial]
     noise: NoiseModel
     frame_rate_hz: float
     points: PointCosts | None = None
     """How 3D points are compared, where these are observed and there is no camera."""
+    found: dict[int, Camera] = field(default_factory=dict)
+    """Cameras that the streaming fit found to stand elsewhere, and where: what is to be corrected is the rest."""
+    fits: dict[int, CameraFit] = field(default_factory=dict)
+    """What happened to them."""
+
+    @property
+    def standing(self) -> list[Camera]:
+        """The cameras as they stand before they are corrected."""
+        return [self.found.get(c, camera) for c, camera in enumerate(self.cameras)]
 
 
 class Eliminated(NamedTuple):
@@ -115,9 +126,11 @@ class RigSolver:
         options = _options(config, rig, bool(body.foot_points))
         with jax.enable_x64(True):
             self.solver = _shared_solver(_with_wide_poses(body) if rig.points is None else body, len(rig.cameras), options)
-            self.arrays = camera_arrays(rig.cameras, jnp.float64)
-            """The cameras as loaded."""
+            self.arrays = camera_arrays(rig.standing, jnp.float64)
+            """The cameras before they are corrected."""
             self.states = SlowStates(body, self.layout, rig.cameras, config, HOLD)
+            for c, camera in rig.found.items():
+                self.states.place(c, camera)
             self.states.released = True
             if known is not None:
                 self.states.set_subject(known)

@@ -69,6 +69,7 @@ class OfflineSolve:
         doubt: float = 1.0,
     ):
         self.body, self.rigs, self.config, self._doubt = body, list(rigs), config, doubt
+        self._poses_free = config.refine.cameras
         pool = ThreadPoolExecutor(WORKERS, "chunk")
         self._members: list[_Member] = []
         end, several = 0, sum(len(rig.trials) for rig in self.rigs) > 1
@@ -108,8 +109,10 @@ class OfflineSolve:
                     self.slow[index[place]] = there if len(there) else 0.0
 
     def free_cameras(self, poses: bool, lenses: bool) -> None:
-        """Let the cameras' poses and lenses be corrected as far as `config.refine` says, or hold them as they were loaded. Clocks are not concerned."""
+        """Let the cameras' poses and lenses be corrected as far as `config.refine` says, or hold them as they were loaded. Clocks are not concerned, nor are
+        the poses of cameras that were found to stand elsewhere."""
         refine = self.config.refine
+        self._poses_free = refine.cameras and poses
         config = replace(self.config, refine=replace(refine, cameras=refine.cameras and poses, intrinsics=refine.intrinsics if lenses else "none"))
         for member in self._members:
             member.solver.states.refine_cameras(config)
@@ -233,7 +236,7 @@ class OfflineSolve:
         return self._members[rig].solver.solver.costs
 
     def arrays_of(self, rig: int) -> CameraArrays:
-        """A rig's cameras as loaded."""
+        """A rig's cameras before they are corrected."""
         return self._members[rig].solver.arrays
 
     @property
@@ -247,9 +250,10 @@ class OfflineSolve:
         return float(np.max(np.abs(self.slow[index]) / np.sqrt(np.diag(self.covariance)[index]), initial=0.0))
 
     def refined(self, rig: int) -> list[Camera]:
-        """A rig's cameras with their corrections."""
-        slow, layout, cameras = self.slow[self._members[rig].index], self._members[rig].solver.layout, self.rigs[rig].cameras
-        return corrected(cameras, slow[layout.rig])
+        """A rig's cameras with their corrections; those that are held are as they were loaded."""
+        slow, layout, of = self.slow[self._members[rig].index], self._members[rig].solver.layout, self.rigs[rig]
+        found = corrected(of.standing, slow[layout.rig])
+        return [new if self._poses_free or c in of.found else loaded for c, (new, loaded) in enumerate(zip(found, of.cameras, strict=True))]
 
     def states_of(self, rig: int) -> SlowStates:
         """Prior of a rig's slow states."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +52,15 @@ class Trial:
     def without(self, left_out: np.ndarray) -> Trial:
         """The same without some detections (T, C, K)."""
         return replace(self, confidence=np.where(left_out, 0.0, self.confidence))
+
+    def without_earlier(self, begun: Mapping[int, float]) -> Trial:
+        """The same without what some cameras saw up to an instant each (ns): they stood elsewhere then."""
+        if not begun:
+            return self
+        since = np.full(self.confidence.shape[1], -np.inf)
+        for c, stamp_ns in begun.items():
+            since[c] = stamp_ns
+        return self.without((self.stamp_ns[:, None] <= since)[..., None])
 
     def information(self, noise: NoiseModel, pixel_sigma_px: float) -> np.ndarray:
         """(T, C, K) 1/px^2."""

@@ -94,6 +94,8 @@ class People:
         self._watch.clear()
         self._unwatched: tuple[int, list[Callable[[], Sighting]]] | None = None
         """The newest frame, and its sightings, where the cameras are still to be judged by it."""
+        self.begun_ns: dict[int, int] = {}
+        """Cameras that were moved or pushed, and the frame after which they began anew."""
         self._looked_ns: int | None = None
         self._same_since: dict[tuple[int, int], int] = {}
 
@@ -117,6 +119,7 @@ class People:
         (stamp_ns, sightings), self._unwatched = self._unwatched, None
         for c, camera in self._watch.look(stamp_ns, [sighting() for sighting in sightings], self.corrected_cameras).items():
             self._move_camera(c, camera)
+            self.begun_ns[c] = stamp_ns
 
     def prepare(self) -> None:
         """Begin in the background what the next frame needs; to be called once this one's results are out."""

@@ -161,6 +161,11 @@ class FitPipeline:
         """A sentence where frames of the run were left out because they come faster than `stream.frame_rate_hz`; else ""."""
         return self._budget.problem
 
+    def cameras_begun(self) -> dict[int, int]:
+        """Cameras that were found to be moved or pushed since the stream started, and the stamp (ns) of the frame after which they began anew."""
+        self._people.watch()
+        return dict(self._people.begun_ns)
+
     def calibration(self) -> CalibrationEstimate:
         """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
         self._people.watch()

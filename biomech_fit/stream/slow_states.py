@@ -94,11 +94,11 @@ class SlowStates:
         prior = SlowPrior(mean, precision)
         return prior if self._anybody is None else self._with_body(prior, self._anybody)
 
-    def _own_camera_information(self, spread: float) -> np.ndarray:
-        """(7,) of one camera's states, without the gauge."""
+    def _own_camera_information(self, spread: float, moved: bool = False) -> np.ndarray:
+        """(7,) of one camera's states, without the gauge. A pose that was found by itself is estimated even where the loaded ones are held."""
         refine = self.config.refine
         turn, shift, clock = np.deg2rad(refine.camera_rotation_std_deg), refine.camera_translation_std_m, refine.clock_std_s
-        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] / spread if refine.cameras else np.full(6, self._hold)
+        one = np.r_[np.full(3, turn**-2), np.full(3, shift**-2)] / spread if refine.cameras or moved else np.full(6, self._hold)
         return np.r_[one, clock**-2 if refine.clock else self._hold]
 
     def _camera_prior(self) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ class SlowStates:
         gauge = rig_gauge(self.cameras, one, stayed)
         self.placement = rig_placement(self.cameras, one, stayed) if self.config.refine.cameras else None
         # How well the others were loaded says nothing of one that was found again.
-        each = np.where(self._moved[:, None], self._own_camera_information(1.0), one)
+        each = np.where(self._moved[:, None], self._own_camera_information(1.0, moved=True), one)
         information = np.diag(each.ravel()) + gauge
         return np.linalg.solve(information, gauge @ self._gauge_at), information
 
@@ -248,6 +248,16 @@ class SlowStates:
         self._renew_camera_prior()
         return True
 
+    def place(self, c: int, camera: Camera) -> None:
+        """Before anything is seen: camera c stands elsewhere than it was loaded."""
+        self._set(c, camera)
+        self._renew_camera_prior()
+        self.estimate = SlowEstimate(self.prior.mean.copy(), np.linalg.inv(self.prior.precision))
+
+    def _set(self, c: int, camera: Camera) -> None:
+        self.cameras[c] = replace(self._loaded[c], rotation=camera.rotation, translation=camera.translation)
+        self._moved[c] = True
+
     def move_camera(self, c: int, camera: Camera, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Camera c stands elsewhere from now on: nothing is known of its pose and clock but their own prior; its lens is the one it had. The rig as a whole
         stays where the other cameras' `states` (7 C,) have it now. Returns the indices (7,) of its states, and the information (7,) and mean (7,) of the
@@ -259,8 +269,7 @@ class SlowStates:
         if self.config.refine.clock:
             # Its prior is heavy-tailed (`WindowCosts.slow_precision`).
             had[-1] /= 1 + had[-1] * (self.estimate.mean - before)[own_states[-1]] ** 2
-        self.cameras[c] = replace(self._loaded[c], rotation=camera.rotation, translation=camera.translation)
-        self._moved[c] = True
+        self._set(c, camera)
         self._gauge_at = states.copy()
         self._gauge_at[local] = 0.0
         self._renew_camera_prior()

@@ -81,6 +81,19 @@ def test_two_recordings_of_one_person(tmp_path: Path) -> None:
         assert np.isfinite(estimates["coordinates"]).all() and np.isfinite(estimates["coordinate_std"]).all()
 
 
+def test_a_camera_that_was_moved_leaves_the_others_where_they_are(tmp_path: Path) -> None:
+    """A tripod is moved by 2 degrees and 100 mm while somebody walks. The others, which were right, would be taken along by 0.2 degrees and 20 mm."""
+    moved = ["--cameras", "5", "--seconds", "3", "--moved-camera", "2", "--moved-at-s", "1"]
+    assert main(["simulate", str(tmp_path / "walk"), "--seed", "2", *moved]) == 0
+    assert main(["fit", str(tmp_path / "walk"), "-o", str(tmp_path / "fit"), "--no-report"]) == 0
+    summary = json.loads((tmp_path / "fit" / "summary.json").read_text())
+    corrections = {name: (c["rotation_deg"], c["translation_mm"]) for name, c in summary["camera_correction"].items()}
+    turned_deg, shifted_mm = corrections.pop("cam03")
+    assert turned_deg == pytest.approx(2.0, abs=0.1) and shifted_mm == pytest.approx(100.0, abs=10.0)
+    assert all(turned < 0.05 and shifted < 5 for turned, shifted in corrections.values())
+    assert any("'cam03': The camera was moved" in notice for notice in summary["notices"])
+
+
 def test_many_people_make_a_base_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two people seen by a detector whose keypoints differ in noise: the base model knows by how much, and a second start fits nobody again and says the
     same."""
