@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,6 @@ def _names(paths: list[Path]) -> list[str]:
     """A name for each recording: its file's or folder's, made different where two are alike."""
     names: list[str] = []
     for path in paths:
-        name = path.resolve().stem if path.is_file() else path.resolve().name
-        same = sum(n == name or n.startswith(f"{name}_") for n in names)
-        names.append(f"{name}_{same + 1}" if name in names else name)
+        own = path.resolve().stem if path.is_file() else path.resolve().name
+        names.append(next(name for name in (own, *(f"{own}_{k}" for k in count(2))) if name not in names))
     return names

@@ -161,11 +161,15 @@ def _plain(value: Any) -> Any:
 
 
 def _fingerprint(recordings: list[Path], options: dict[str, Any]) -> str:
-    """Changes with the recordings' files, the options and the package's version, so that what was found from others is not taken for this."""
+    """Changes with the recordings' files, the calibrations and settings beside them, the options and the package's version, so that what was found from
+    others is not taken for this."""
     from biomech_fit.config.version import version
+    from biomech_fit.formats.project_folder import settings_files
 
     seen = hashlib.sha256(json.dumps([version(), EVIDENCE, options, [str(path.resolve()) for path in recordings]], sort_keys=True).encode())
-    named = [Path(options[name]) for name in ("subject", "calibration", "config", "model") if options.get(name)]
+    named = [Path(options[name]) for name in ("subject", "calibration", "config", "model", "keypoint_set") if options.get(name)]
+    named += [path.with_suffix(suffix) for path in named for suffix in (".yaml", ".yml")]  # what a model says of itself
+    named += sorted({path for recording in recordings for path in settings_files(recording)})
     for path in [*recordings, *named]:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:

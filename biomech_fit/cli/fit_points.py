@@ -80,6 +80,7 @@ def _write(
     from biomech_fit.core.estimates import CalibrationEstimate
     from biomech_fit.core.gait import GaitSettings
     from biomech_fit.report.collect import Collector
+    from biomech_fit.report.outputs import forget_earlier
     from biomech_fit.report.points_body import write_fitted_body
     from biomech_fit.report.points_report import PointsResult, write_points_outputs
 
@@ -98,8 +99,8 @@ def _write(
         subject_model=model,
         offline=True,
     )
-    there = np.isin(recording.stamps_ns, track.stamps_ns)
-    part = write_fitted_body(folder, track, points.xyz[there], points.used, recording, report, by="offline fit")
+    forget_earlier(folder)
+    part = write_fitted_body(folder, track, points.xyz, points.used, recording, report, by="offline fit")
     gait = read_gait(recording, config)[1]
     settings = step_settings(config, args.skip_steps)
     summary = write_points_outputs(folder, PointsResult(recording, None, gait, wall_s, version(), settings, part), report=report)

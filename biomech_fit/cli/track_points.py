@@ -32,6 +32,7 @@ def run_points(args: argparse.Namespace) -> int:
     from biomech_fit.config.version import version
     from biomech_fit.core.errors import InputError
     from biomech_fit.formats.points_recording import open_points
+    from biomech_fit.report.outputs import forget_earlier
     from biomech_fit.report.points_body import write_fitted_body, write_marker_solution
     from biomech_fit.report.points_report import PointsResult, write_points_outputs
 
@@ -52,10 +53,12 @@ def run_points(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     causal, smoothed = read_gait(recording, config)
     part, report = None, not args.no_report
+    solution = solve_markers(args, recording) if by_markers else fit_body(args, recording, found, config) if found is not None else None
+    forget_earlier(args.out)
     if by_markers:
-        part = write_marker_solution(args.out, solve_markers(args, recording), recording)
+        part = write_marker_solution(args.out, solution, recording)
     elif found is not None:
-        part = write_fitted_body(args.out, fit_body(args, recording, found, config), found.xyz, found.used, recording, report)
+        part = write_fitted_body(args.out, solution, found.xyz, found.used, recording, report)
     wall_s = time.perf_counter() - began
     # After the body's files: gait from the points themselves is the better one.
     summary = write_points_outputs(args.out, PointsResult(recording, causal, smoothed, wall_s, version(), settings, part), report=report)

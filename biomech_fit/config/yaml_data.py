@@ -27,8 +27,9 @@ def digits(value: float) -> float:
 
 
 def parse_yaml(text: str, path: str | Path, loader: type = yaml.SafeLoader) -> Any:
-    """YAML text as plain values (OpenCV's ``%YAML:1.0`` header is understood); `InputError` naming the file and the line."""
-    text = re.sub(r"\A%YAML:1\.0[^\n]*", "", text)
+    """YAML text as plain values (OpenCV's ``%YAML:1.0`` header is understood, and the ``---`` with which `ros2 topic echo` ends a message); `InputError` naming
+    the file and the line."""
+    text = re.sub(r"\n---\s*\Z", "\n", re.sub(r"\A%YAML:1\.0[^\n]*", "", text))
     try:
         content = yaml.load(text, Loader=loader)
         count = _count(content, {})

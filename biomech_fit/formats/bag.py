@@ -272,7 +272,9 @@ def _same_intrinsics(camera: Camera, info: Any) -> bool:
 
 
 def _storage_files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and f.is_file())
+    """In the order in which they were written: rec_2 before rec_10."""
+    found = (f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and f.is_file())
+    return sorted(found, key=lambda f: project_folder.natural_key(f.name))
 
 
 def _one_line(error: BaseException) -> str:

@@ -55,6 +55,7 @@ def read_c3d(path: str | Path) -> C3D:
     values = np.moveaxis(np.asarray(content["data"]["points"], float)[:3], -1, 0)  # (T, 3, K)
     residual = np.moveaxis(np.asarray(content["data"]["meta_points"]["residuals"], float)[0], -1, 0)  # (T, K)
     values = np.moveaxis(values, 1, 2)
+    labels += [f"unlabelled_{k + 1}" for k in range(len(labels), values.shape[1])]
     computed_names = {str(n) for group in _COMPUTED for n in _value(parameters, "POINT", group) or []}
     is_point = np.array([label not in computed_names for label in labels[: values.shape[1]]], bool)
     points = np.where((residual < 0)[..., None], np.nan, values)[:, is_point] * _UNITS[unit]

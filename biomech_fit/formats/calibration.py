@@ -78,9 +78,10 @@ def write_calibration(path: str | Path, cameras: list[Camera], like: Calibration
         if is_file:
             texts = {path.name: next(iter(texts.values()))}
     elif name == "camera_info":
-        if is_file:
-            raise InputError(f"A camera_info calibration is a folder with one file per camera and extrinsics.yaml; '{path.name}' is a file name.")
         texts = calibration_yaml.camera_info_documents(cameras, raw)
+        if is_file and len(texts) > 1:
+            raise InputError(f"A camera_info calibration is a folder with one file per camera and extrinsics.yaml; '{path.name}' is a file name.")
+        texts = {path.name: next(iter(texts.values()))} if is_file else texts
     else:
         texts = calibration_yaml.opencv_documents(cameras, raw, path.name if is_file else None)
     write_files(path.parent if is_file else path, texts)

@@ -212,7 +212,7 @@ def opencv_documents(cameras: list[Camera], like: YamlDocuments | None, one_file
                 entry = entry[key]
             _fill_opencv(entry, camera, with_pose=camera.name not in poses)
             if camera.name in poses:
-                _fill_pose(poses[camera.name], camera)
+                _fill_pose(poses[camera.name], camera, True)
         if one_file and len(documents) == 1:
             documents = {one_file: next(iter(documents.values()))}
     elif one_file:
@@ -223,17 +223,17 @@ def opencv_documents(cameras: list[Camera], like: YamlDocuments | None, one_file
 
 
 def camera_info_documents(cameras: list[Camera], like: YamlDocuments | None) -> dict[str, str]:
-    """File name -> text: one camera_calibration file per camera and ``extrinsics.yaml``."""
+    """File name -> text: one camera_calibration file per camera and ``extrinsics.yaml``, or the poses beside the intrinsics where they were read there."""
     documents = copy.deepcopy(like.documents) if like is not None and not like.opencv else {}
-    extrinsics_name = (like.extrinsics if like is not None else None) or EXTRINSICS_FILE
-    poses = documents.setdefault(extrinsics_name, {})
+    apart = like is None or like.opencv or like.extrinsics is not None
+    poses = documents.setdefault((like.extrinsics if like is not None else None) or EXTRINSICS_FILE, {}) if apart else {}
     for camera in cameras:
         file, keys = like.places.get(camera.name, (_file_name(camera), ())) if like is not None else (_file_name(camera), ())
         entry = documents.setdefault(file, {})
         for key in keys:
             entry = entry[key]
         _fill_camera_info(entry, camera)
-        _fill_pose(poses.setdefault(camera.name, {}), camera)
+        _fill_pose(poses.setdefault(camera.name, {}) if apart else entry, camera, apart)
     return {name: _dump(document) for name, document in documents.items()}
 
 
@@ -251,6 +251,7 @@ def _fill_opencv(entry: dict[str, Any], camera: Camera, with_pose: bool = True) 
     put(_MODEL, camera.distortion_model)
     put(_DISTORTION, np.asarray(camera.distortion if len(camera.distortion) else np.zeros(4), float).reshape(1, -1))
     if with_pose:
+        entry.pop("quaternion_xyzw", None)  # it would win over the matrix
         put(_ROTATION, np.asarray(camera.rotation, float))
         put(_TRANSLATION, np.asarray(camera.translation, float).reshape(3, 1))
     return entry
@@ -272,8 +273,8 @@ def _fill_camera_info(entry: dict[str, Any], camera: Camera) -> None:
     entry.setdefault("projection_matrix", {"rows": 3, "cols": 4, "data": p})
 
 
-def _fill_pose(pose: dict[str, Any], camera: Camera) -> None:
-    for name in ("quaternion_xyzw", *_ROTATION, *_TRANSLATION):
+def _fill_pose(pose: dict[str, Any], camera: Camera, is_pose: bool) -> None:
+    for name in ("quaternion_xyzw", *_rotation_names(pose, is_pose), *_TRANSLATION):
         pose.pop(name, None)
     pose["rotation"] = [float(v) for v in rotation_vector(camera)]
     pose["translation"] = [float(v) for v in camera.translation]

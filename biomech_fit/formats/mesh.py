@@ -116,12 +116,15 @@ def _openings(mesh: Mesh, boundary: np.ndarray, label: str) -> int:
     loops = trimesh.graph.connected_components(boundary, min_len=1)
     corners = mesh.vertices[mesh.faces]
     area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()
-    for loop in loops:
-        edges = boundary[np.isin(boundary[:, 0], loop)]
-        length = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1).sum()
-        if length > MAX_OPENING * np.sqrt(area):
-            where = ", ".join(f"{x:.3g}" for x in mesh.vertices[loop].mean(0))
-            raise InputError(f"{label} is open: a hole with {len(edges)} edges and {length:.3g} of length at ({where}); the body surface must be closed.")
+    loop_of = np.zeros(len(mesh.vertices), int)
+    for number, loop in enumerate(loops):
+        loop_of[loop] = number
+    own = loop_of[boundary[:, 0]]
+    length = np.bincount(own, np.linalg.norm(mesh.vertices[boundary[:, 0]] - mesh.vertices[boundary[:, 1]], axis=1), len(loops))
+    worst = int(np.argmax(length))
+    if length[worst] > MAX_OPENING * np.sqrt(area):
+        where, edges = ", ".join(f"{x:.3g}" for x in mesh.vertices[loops[worst]].mean(0)), int(np.sum(own == worst))
+        raise InputError(f"{label} is open: a hole with {edges} edges and {length[worst]:.3g} of length at ({where}); the body surface must be closed.")
     return len(loops)
 
 

@@ -16,6 +16,8 @@ from biomech_fit.formats.trc import read_trc
 from biomech_fit.formats.world_up import likely_up, upright
 
 SUFFIXES = (".c3d", ".trc")
+ODD_RATE = 0.02
+"""A header's rate that is so far from that of the times is wrong. (Times are rounded.)"""
 _STRIKES = ("foot strike", "heel strike", "initial contact", "foot contact", "foot on")
 _OFFS = ("foot off", "toe off", "final contact", "toe-off")
 _CURVES = {"HipAngles": ("hip_flexion", "hip_adduction"), "KneeAngles": ("knee_angle",), "AnkleAngles": ("ankle_angle",)}
@@ -87,7 +89,11 @@ def open_points(path: str | Path, *, points_map: str | Path | None = None, world
         feet = replace(feet, heels=upright(feet.heels, up), toes=upright(feet.toes, up), pelvis=upright(feet.pelvis, up))
     whole = replace(points, points=upright(points.points, up))
     stamps = np.round(points.time_s * 1e9).astype(np.int64)
-    rate = points.rate_hz if points.rate_hz > 0 else sample_rate(points.time_s)
+    rate = sample_rate(points.time_s)
+    if points.rate_hz > 0 and abs(rate / points.rate_hz - 1) > ODD_RATE:
+        notices.append(f"'{path.name}': its header says {points.rate_hz:g} Hz, its times {rate:g} Hz; the times count.")
+    elif points.rate_hz > 0:
+        rate = points.rate_hz
     return PointsRecording(path.name, stamps, rate, feet, whole, mapping, up, _labels(trial), _angles(trial), len(points.names), notices, no_feet)
 
 

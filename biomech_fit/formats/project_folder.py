@@ -35,12 +35,25 @@ def locate_calibration(folder: Path, given: str | Path | Calibration | None) -> 
     if given is not None:
         return read_calibration(given)
     for level in levels(folder):
-        found = find_toml_calibrations(level, *sorted(p for p in _folders(level) if p.name.lower().startswith("calib")))
+        found = _calibrations(level)
         if len(found) > 1:
             raise InputError(f"There are {len(found)} calibrations: {' and '.join(repr(str(f)) for f in found)}; choose one with --calibration.")
         if found:
             return read_calibration(found[0])
     raise InputError(f"No calibration (Calib*.toml) was found in '{folder}', its parents or a calibration folder beside it; give one with --calibration.")
+
+
+def settings_files(recording: Path) -> list[Path]:
+    """Files outside a recording that it is read with: every Config.toml and calibration up the project."""
+    folder = recording if recording.is_dir() else recording.parent
+    found: list[Path] = []
+    for level in levels(folder):
+        found += [level / "Config.toml", *_calibrations(level)]
+    return [path for path in found if path.is_file()]
+
+
+def _calibrations(level: Path) -> list[Path]:
+    return find_toml_calibrations(level, *sorted(p for p in _folders(level) if p.name.lower().startswith("calib")))
 
 
 def find_pose_folder(folder: Path) -> Path | None:
@@ -122,7 +135,7 @@ def match_cameras(sources: list[str], cameras: list[str], what: str) -> CameraMa
 def plain_name(name: str) -> str:
     """Lower case, without the endings that pose folders have, punctuation and zero padding."""
     name = re.sub(r"[_-]?(json|keypoints|pose)$", "", name.lower())
-    return re.sub(r"[^a-z0-9]", "", re.sub(r"(?<!\d)0+(?=\d)", "", name))
+    return re.sub(r"[\W_]", "", re.sub(r"(?<!\d)0+(?=\d)", "", name))
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -106,6 +106,9 @@ def _match(estimate: Series | None, true: Series | None, shift: float, skip_s: f
     """Common names, and estimate and truth at the estimate's times after `skip_s` inside the truth's range; None without any."""
     if estimate is None or true is None or len(true.time_s) < 2:
         return None
+    true = true.strictly_later()
+    if len(true.time_s) < 2:
+        return None
     names = [n for n in true.names if n in estimate.names]
     time = estimate.time_s + shift
     inside = (time >= true.time_s[0] + skip_s - 1e-6) & (time <= true.time_s[-1] + 1e-6)

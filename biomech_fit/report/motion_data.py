@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ class Series:
     names: tuple[str, ...]
     values: np.ndarray
     std: np.ndarray | None = None
+
+    def strictly_later(self) -> Series:
+        """Without rows that are not later than all before them (times that were rounded, or written twice)."""
+        later = self.time_s > np.maximum.accumulate(np.concatenate([[-np.inf], self.time_s[:-1]]))
+        return Series(self.time_s[later], self.names, self.values[later], None if self.std is None else self.std[later])
 
 
 @dataclass(eq=False)
@@ -113,7 +119,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"'{path}' cannot be read as a NumPy archive of plain arrays: {error}.") from error
 
 

@@ -46,7 +46,7 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
     `report` False leaves out report.html and the pictures.
     """
     out = Path(out)
-    _forget_earlier(out)
+    forget_earlier(out)
     if result.offline:
         write_trajectory(out, result, result.smoothed)
     else:
@@ -69,19 +69,29 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
     write_text(out / "summary.json", json.dumps(json_ready(summary), indent=2) + "\n")
 
 
-def _forget_earlier(out: Path) -> None:
-    """What sums up an earlier run in this folder, or what this one may not write, goes first: after an interruption nothing says that it is whole.
+def forget_earlier(out: Path) -> None:
+    """What an earlier run wrote into this folder goes first, but the calibration and the body, which this one may have read there: after an interruption
+    nothing says that it is whole, and nothing stays that this one does not write.
 
-    Only of a run, which leaves an estimates.npz, and only what a run writes.
+    Only of a run, and only what a run writes.
     """
-    if not (out / "estimates.npz").is_file():
+    if not ((out / "estimates.npz").is_file() or _is_summary(out / "summary.json")):
         return
-    whole = [out / name for name in ("summary.json", "report.html", "evaluation.json", "gc_curves.csv")]
+    whole = [out / name for name in ("summary.json", "report.html", "evaluation.json", "gc_curves.csv", *TRAJECTORY_FILES)]
     smoothed = [out / "smoothed" / name for name in TRAJECTORY_FILES]
     for path in (*whole, *smoothed, *(out / "pictures").glob("*.png")):
         path.unlink(missing_ok=True)
     if (out / "smoothed").is_dir() and not any((out / "smoothed").iterdir()):
         (out / "smoothed").rmdir()
+
+
+def _is_summary(path: Path) -> bool:
+    """Whether it is a run's summary.json."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"version", "source", "events"} <= content.keys()
 
 
 def write_trajectory(folder: Path, result: TrackResult, trajectory: Trajectory) -> None:

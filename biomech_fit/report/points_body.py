@@ -58,9 +58,12 @@ def write_fitted_body(
     """A fit's joint_angles.mot, keypoints.trc, joint_centres.trc and estimates.npz into `out` (causal) and `out`/smoothed, or of an offline fit into `out`, and
     subject.yaml. `by` says whose.
 
-    `measured` (T, K, 3) m is what was fitted, of the run's frames; `used` says which of the file's points each keypoint is.
+    `measured` (T, K, 3) m is what was fitted, of all the file's samples, of which the run may lack some (before the body was found, say); `used` says which
+    of the file's points each keypoint is.
     """
     out = Path(out)
+    there = np.isin(recording.stamps_ns, track.stamps_ns)
+    measured = measured[there]
     for folder, trajectory in [(out, track.smoothed)] if track.offline else [(out, track.causal), (out / "smoothed", track.smoothed)]:
         write_trajectory(folder, track, trajectory)
     if track.subject_model is not None:
@@ -86,7 +89,7 @@ def write_fitted_body(
         "subject": track.subject,
     }
     turning = [(i, n) for i, n in enumerate(track.coordinate_names) if track.coordinate_is_angle[i]]
-    degrees = [{n: np.degrees(t.position[:, i]) for i, n in turning} for t in (track.causal, track.smoothed)]
+    degrees = [{n: _spread(np.degrees(t.position[:, i]), there) for i, n in turning} for t in (track.causal, track.smoothed)]
     if recording.angles:
         compared = {name: against(angles, recording.angles) for name, angles in zip(("causal", "smoothed"), degrees, strict=True)}
         summary["angles_of_the_file"] = compared["smoothed"] if track.offline else compared
@@ -132,6 +135,13 @@ def against(angles: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dic
         off = off[np.isfinite(off)]
         if len(off):
             out[name] = {"rms_deg": float(np.sqrt(np.mean(off**2))), "bias_deg": float(off.mean()), "offset_removed_deg": float(off.std())}
+    return out
+
+
+def _spread(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Over all samples of the file (T,), NaN where the run has none."""
+    out = np.full(len(there), np.nan)
+    out[there] = values
     return out
 
 

@@ -116,8 +116,9 @@ class Skeleton:
             for a, b in pairwise(local):
                 ElementTree.SubElement(element, "geom", type="capsule", fromto=numbers([*a, *b]), size=numbers([chain.radius]), **common)
         keys = ElementTree.SubElement(root, "keyframe")
-        for scan, qpos in zip(self.fit.scans, self.fit.qpos(), strict=True):
-            ElementTree.SubElement(keys, "key", name=scan.name, qpos=numbers(qpos))
+        names = [scan.name for scan in self.fit.scans]
+        for number, (name, qpos) in enumerate(zip(names, self.fit.qpos(), strict=True), 1):
+            ElementTree.SubElement(keys, "key", name=name if names.count(name) == 1 else f"{name}_{number}", qpos=numbers(qpos))
         ElementTree.indent(root)
         return ElementTree.tostring(root, encoding="unicode") + "\n"
 

@@ -11,6 +11,7 @@ import pytest
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import KeypointPacket
+from biomech_fit.formats.bag import _storage_files
 from biomech_fit.formats.bag_writer import write_bag_recording
 from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
@@ -138,3 +139,9 @@ def test_calibration_of_a_bag(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"exists already"):
         write_bag_recording(tmp_path / "rec" / "bag", CAMERAS, COCO, [])
+
+
+def test_parts_of_a_bag_come_in_the_order_in_which_they_were_written(tmp_path: Path) -> None:
+    for k in range(12):
+        (tmp_path / f"rec_{k}.mcap").touch()
+    assert [f.name for f in _storage_files(tmp_path)] == [f"rec_{k}.mcap" for k in range(12)]

@@ -340,3 +340,23 @@ def test_a_folder_is_never_half_written(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="No space"):
         write_calibration(tmp_path / "rig", rig()[:2], "camera_info")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_new_lens_does_not_leave_an_old_quaternion(tmp_path: Path) -> None:
+    text = OWN_YAML.replace("rvec: [ 1.2, 0.1, 1.0e-05 ]", "quaternion_xyzw: [ 0.0, 0.0, 0.0, 1.0 ]")
+    (tmp_path / "rig.yaml").write_text(text)
+    calibration = read_calibration(tmp_path / "rig.yaml")
+    wanted = [replace(c, matrix=c.matrix * [[1.01], [1.01], [1]]) for c in moved(calibration.cameras, 0)]
+    write_calibration(tmp_path / "new.yaml", wanted, calibration)
+    assert_same(read_calibration(tmp_path / "new.yaml").cameras, wanted)
+
+
+def test_a_camera_info_with_its_pose_is_written_as_one_file(tmp_path: Path) -> None:
+    """As `ros2 topic echo --once` prints it, with its document's end; with and without a new lens."""
+    (tmp_path / "left.yaml").write_text(CAMERA_INFO.replace("NAME", "left") + "rotation: [0.0, 1.0, 0.0]\ntranslation: [0, 0, 2.0]\n---\n")
+    calibration = read_calibration(tmp_path / "left.yaml")
+    assert calibration.format == "camera_info"
+    for lens in (1.0, 1.01):
+        wanted = [replace(c, matrix=c.matrix * [[lens], [lens], [1]]) for c in moved(calibration.cameras, 0)]
+        write_calibration(tmp_path / "new.yaml", wanted, calibration)
+        assert_same(read_calibration(tmp_path / "new.yaml").cameras, wanted)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import time
 import types
+from pathlib import Path
 
 import pytest
 
+from biomech_fit.cli import fit, fit_meta
 from biomech_fit.cli import main as cli
 from biomech_fit.config.version import version
 from biomech_fit.core.errors import InputError
@@ -96,3 +98,24 @@ def test_a_command_that_cannot_be_loaded_does_not_break_the_others(monkeypatch, 
         cli.main(["--help"])
     said = capsys.readouterr()
     assert "evaluate" in said.out and "tqdm" in said.err
+
+
+def test_recordings_of_one_name_are_told_apart():
+    given = [Path(p) for p in ("mon/walk", "mon/walk_3", "tue/walk", "wed/walk", "thu/walk_2")]
+    assert fit._names(given) == ["walk", "walk_3", "walk_2", "walk_4", "walk_2_2"]
+
+
+def test_evidence_belongs_to_the_calibration_beside_the_recording(tmp_path):
+    """And to the project's settings, and to what a model says of itself."""
+    trial = tmp_path / "project" / "trial"
+    (trial / "pose").mkdir(parents=True)
+    model = tmp_path / "own.xml"
+    outside = [tmp_path / "project" / "calibration" / "Calib.toml", tmp_path / "project" / "Config.toml", model.with_suffix(".yaml")]
+    for path in (*outside, model):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a")
+    seen = {fit_meta._fingerprint([trial], {"model": str(model)})}
+    for path in outside:
+        path.write_text("other")
+        seen.add(fit_meta._fingerprint([trial], {"model": str(model)}))
+    assert len(seen) == 4 and fit_meta._fingerprint([trial], {"model": str(model)}) in seen

@@ -148,3 +148,19 @@ def test_bad_input_is_named(example, tmp_path):
     np.savez(tmp_path / "pickled.npz", time_s=np.array([{}], dtype=object))
     with pytest.raises(InputError, match="plain arrays"):
         evaluate(tmp_path / "out", tmp_path / "pickled.npz")
+
+
+def test_times_that_are_there_twice_and_damaged_archives(example, tmp_path):
+    run, points, *_ = example
+    write_outputs(tmp_path / "out", run, report=False)
+    names = list(run.keypoint_names)
+    write_trc(tmp_path / "truth.trc", run.time_s, names, points)
+    write_trc(tmp_path / "twice.trc", np.repeat(run.time_s, 2), names, np.repeat(points, 2, axis=0))
+    once, twice = (evaluate(tmp_path / "out", tmp_path / name, skip_s=0.5) for name in ("truth.trc", "twice.trc"))
+    assert once["smoothed"]["keypoints"]["raw_mm"]["median"] == pytest.approx(twice["smoothed"]["keypoints"]["raw_mm"]["median"], abs=1e-6)
+    np.savez_compressed(tmp_path / "good.npz", time_s=np.random.default_rng(0).random(2000))
+    good = (tmp_path / "good.npz").read_bytes()
+    for place in (9, 60, 200, 3000):
+        (tmp_path / "bad.npz").write_bytes(good[:place] + bytes([good[place] ^ 0xFF]) + good[place + 1 :])
+        with pytest.raises(InputError):
+            evaluate(tmp_path / "out", tmp_path / "bad.npz")

@@ -110,6 +110,7 @@ def test_pose_2d_folder_and_other_names(trial: Path) -> None:
 
 def test_camera_matching() -> None:
     assert plain_name("cam01_json") == plain_name("cam_01") == plain_name("Cam-1") and plain_name("cam100") != plain_name("cam10")
+    assert plain_name("左_json") == plain_name("左") != plain_name("右") and plain_name("Käm_ö") != plain_name("Käm_ü")
     numbered = match_cameras(["port_1_json", "port_2_json"], ["cam_1", "cam_2", "cam_3"], "pose folder")
     assert numbered.camera_of == {"port_1_json": "cam_1", "port_2_json": "cam_2"} and "taken in order" in numbered.notices[0] and "cam_3" in numbered.notices[1]
     ordered = match_cameras(["left", "right"], ["A", "B"], "pose folder")

@@ -5,6 +5,7 @@ import json
 import re
 import struct
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from biomech_fit.formats.calibration import read_calibration
 from biomech_fit.formats.mot import read_mot
 from biomech_fit.formats.trc import read_trc
 from biomech_fit.report.figures import camera_correction, gc_share, json_ready, reprojection_figures, rotation_angle_deg, summarise
-from biomech_fit.report.outputs import EVENT_COLUMNS, write_outputs
+from biomech_fit.report.outputs import EVENT_COLUMNS, forget_earlier, write_outputs
 from biomech_fit.report.pictures_strip import side_view
+from biomech_fit.report.points_body import write_fitted_body
 from biomech_fit.report.result import Comparison
 
 
@@ -194,3 +196,33 @@ def test_summary_is_json_even_with_odd_numbers(run):
                                             ("lasis", "l"), ("rknee", "r"), ("MidHip", ""), ("lumbar_rotation", "")])  # fmt: skip
 def test_sides_by_name(name, side):
     assert side_of(name) == side
+
+
+def test_nothing_of_an_earlier_run_stays(run, tmp_path):
+    """Whatever kind of run it was; what is not a run's stays, and so does what this run may have read there."""
+    write_outputs(tmp_path, run)
+    (tmp_path / "notes.txt").write_text("mine")
+    forget_earlier(tmp_path)
+    assert {f.name for f in tmp_path.rglob("*") if f.is_file()} == {"notes.txt", "calibration.toml"}
+    (tmp_path / "summary.json").write_text(json.dumps({"version": "0", "source": "a.c3d", "events": {}}))
+    (tmp_path / "joint_angles.mot").write_text("old")
+    forget_earlier(tmp_path)
+    assert not (tmp_path / "joint_angles.mot").exists()
+    (tmp_path / "summary.json").write_text('{"somebody": "else"}')
+    forget_earlier(tmp_path)
+    assert (tmp_path / "summary.json").exists()
+
+
+def test_a_body_that_is_found_late_is_spread_over_the_file(run, tmp_path):
+    """The file has 20 samples before the body was placed and angles of its own; both are compared sample by sample."""
+    early = 20
+    stamps = np.concatenate([run.stamps_ns[0] - np.arange(early, 0, -1) * 10_000_000, run.stamps_ns])
+    theirs = np.degrees(run.smoothed.position[:, run.coordinate_names.index("knee_angle_r")]) + 3.0
+    angles = {"knee_angle_r": np.concatenate([np.full(early, 50.0), theirs])}
+    recording = SimpleNamespace(stamps_ns=stamps, angles=angles)
+    measured = np.concatenate([np.full((early, *run.smoothed.keypoints.shape[1:]), np.nan), run.smoothed.keypoints])
+    part = write_fitted_body(tmp_path, run, measured, {}, recording, report=False)
+    compared = part.summary["angles_of_the_file"]["smoothed"]["knee_angle_r"]
+    assert compared["bias_deg"] == pytest.approx(-3.0) and compared["offset_removed_deg"] == pytest.approx(0.0, abs=1e-9)
+    assert len(part.angles["knee_angle_r"]) == len(stamps) and np.isnan(part.angles["knee_angle_r"][:early]).all()
+    assert part.summary["point_distance_mm"]["smoothed"]["median"] == pytest.approx(0.0)

@@ -218,3 +218,11 @@ def test_real_treadmill_and_a_recording_without_gait(tmp_path: Path) -> None:
     assert main(["track", str(path), "-o", str(out), "--no-body"]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["points_map"] == "keypoints" and summary["steps"]["count"] <= 2
+
+
+def test_a_header_that_is_wrong_about_the_rate(tmp_path: Path) -> None:
+    time_s, points = walker()
+    path = tmp_path / "walk.trc"
+    write_trc(path, time_s, list(points), np.stack(list(points.values()), axis=1), frame_rate_hz=60.0)
+    recording = open_points(path)
+    assert recording.frame_rate_hz == pytest.approx(RATE_HZ) and "its header says 60 Hz, its times 100 Hz" in " ".join(recording.notices)

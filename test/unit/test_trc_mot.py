@@ -163,3 +163,15 @@ def test_c3d_errors(tmp_path: Path) -> None:
         read_c3d(tmp_path / "a.c3d")
     with pytest.raises(InputError, match="does not exist"):
         read_c3d(tmp_path / "b.c3d")
+
+
+def test_points_without_labels_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More points than labels, as beyond 255 without LABELS2."""
+    c3d = ezc3d.c3d()
+    c3d["parameters"]["POINT"]["RATE"]["value"], c3d["parameters"]["POINT"]["UNITS"]["value"] = [100.0], ["mm"]
+    c3d["parameters"]["POINT"]["LABELS"]["value"] = ["A", "B", "C"]
+    c3d["data"]["points"] = np.ones((4, 3, 5))
+    c3d.write(str(tmp_path / "t.c3d"))
+    monkeypatch.setattr("biomech_fit.formats.c3d._labels", lambda parameters: ["A"])
+    read = read_c3d(tmp_path / "t.c3d")
+    assert read.points.names == ("A", "unlabelled_2", "unlabelled_3") and read.points.points.shape == (5, 3, 3)
