@@ -62,7 +62,9 @@ def _nodes(context):
     if _is_true(context, "rviz"):
         # Its topics are relative: in the nodes' namespace it sees them.
         display = PathJoinSubstitution([FindPackageShare("biomech_fit"), "config", "rviz", "biomech_fit.rviz"])
-        nodes.append(Node(package="rviz2", executable="rviz2", namespace=namespace, arguments=["-d", display], parameters=[sim_time] if sim_time else []))
+        frame = ["-f", *_given(context, "world_frame").values()] if _given(context, "world_frame") else []
+        settings = [sim_time] if sim_time else []
+        nodes.append(Node(package="rviz2", executable="rviz2", namespace=namespace, arguments=["-d", display, *frame], parameters=settings))
     return nodes
 
 

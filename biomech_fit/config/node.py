@@ -82,7 +82,9 @@ class SimulatorNodeConfig:
 
     loop: bool = setting(False, "Start the walk again at its end (the person jumps back to the start); otherwise the node ends then.")
     start_delay_s: float = setting(1.0, "Pause before the first frame, so that subscribers are found.", unit="s", low=0.0, high=60.0)
-    min_subscribers: int = setting(0, "Send the first frame only once every camera's keypoints have this many subscribers; 0 = do not wait.", low=0, high=100)
+    min_subscribers: int = setting(
+        0, "Send the first frame only once every camera's keypoints have this many subscribers, or some have for 5 s; 0 = do not wait.", low=0, high=100
+    )
     output: str = setting("", "Folder where the calibration and the truth are written before the start; empty = nowhere.")
     world_frame: str = setting("world", "Frame of the ground truth.")
 
@@ -103,7 +105,9 @@ class ReplayNodeConfig:
     clock: bool = setting(False, "Publish the recording's time on /clock, for nodes with use_sim_time.")
     now_stamps: bool = setting(False, "Shift the stamps so that the first frame is now, instead of the recording's own.")
     start_delay_s: float = setting(1.0, "Pause before the first frame, so that subscribers are found.", unit="s", low=0.0, high=60.0)
-    min_subscribers: int = setting(0, "Send the first frame only once every camera's keypoints have this many subscribers; 0 = do not wait.", low=0, high=100)
+    min_subscribers: int = setting(
+        0, "Send the first frame only once every camera's keypoints have this many subscribers, or some have for 5 s; 0 = do not wait.", low=0, high=100
+    )
 
 
 @dataclass(frozen=True)

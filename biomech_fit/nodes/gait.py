@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
@@ -59,7 +60,7 @@ class GaitNode(Node):
             # Raw: making a Python object of a message takes longer than all that is done with it here.
             self.create_subscription(bf.BodyState, topic, partial(self._take, topic), qos.results(), raw=True, **overridable)
         self.create_service(Trigger, "~/reset", self._reset_service)
-        self.create_timer(1.0, self._report)
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))  # also where /clock has ended
         self._jump_handle = on_backward_jump(self.get_clock(), self.reset)
         self.add_post_set_parameters_callback(lambda _: self._new_settings())
 
@@ -69,8 +70,10 @@ class GaitNode(Node):
         self._late.forget()
         self._steps.reset()
         self._event_count = self._late_count = self._drawn_ns = 0
+        self._is_live = False
 
     def close(self) -> None:
+        self._work_off_all()
         self._jump_handle.unregister()
 
     def _reset_service(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -149,9 +152,13 @@ class GaitNode(Node):
         if markers:
             self._markers.publish(MarkerArray(markers=markers))
 
-    def _report(self) -> None:
+    def _work_off_all(self) -> None:
+        """Where no more states come."""
         for topic, (feet, _) in self._receivers.items():
-            self._work_off(topic, feet.rest())  # where no more states come
+            self._work_off(topic, feet.rest())
+
+    def _report(self) -> None:
+        self._work_off_all()
         row = ("ok", "gait", f"{self._event_count} contacts ({self._late_count} smoothed) and {self._steps.count} steps since the start.", {})
         self._diagnostics_publisher.publish(self.diagnostics.message(self.get_clock().now().nanoseconds, [row]))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -50,9 +51,10 @@ class OverlayNode(Node):
         self.create_subscription(kind, f"{s.camera}/image_raw{suffix}", self._receive_image, qos.images(), **overridable)
         self.create_subscription(bf.BodyState, "body_state_smoothed" if s.smoothed else "body_state", self._receive_state, qos.results(), **overridable)
         self.create_subscription(bf.CameraCalibrationState, "calibration", self._receive_calibration, qos.latched(), **overridable)
-        self.create_timer(0.05, self._give_up_waiting)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # also where /clock has ended
+        self.create_timer(0.05, self._give_up_waiting, clock=steady)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results(10))
-        self.create_timer(1.0, self._report)
+        self.create_timer(1.0, self._report, clock=steady)
 
     def _report(self) -> None:
         self._diagnostics_publisher.publish(self.diagnostics.message(self.get_clock().now().nanoseconds))
@@ -71,7 +73,11 @@ class OverlayNode(Node):
         except (IndexError, ValueError) as error:
             self.diagnostics.problem("calibration", f"A calibration was dropped because its arrays do not fit its cameras: {error}.")
             return
-        self.camera = refined.get(self.settings.camera, self.camera)
+        camera = refined.get(self.settings.camera)
+        if camera is not None and not (camera.width and camera.height):
+            self.diagnostics.problem("calibration", f"A calibration was dropped: its camera '{camera.name}' has an image of {camera.width}x{camera.height}.")
+            return
+        self.camera = camera or self.camera
 
     def _receive_state(self, state: bf.BodyState) -> None:
         stamp_ns = time_ns(state.header.stamp)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -64,7 +65,8 @@ class RecorderNode(Node):
         for name, messages in self.keypoints.items():
             self._listen(bf.Keypoints2D, f"{name}/keypoints", messages.append, qos.keypoints())
         self._sets: set[str] = set()
-        self.create_timer(0.25, self._look_at_the_clock)
+        self._models: set[tuple[str, ...]] = {(), tuple(self.setup.body.coordinate_names)}
+        self.create_timer(0.25, self._look_at_the_clock, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info("Ready.")
 
     def _listen(self, kind: type, topic: str, callback: Any, profile: Any = None) -> None:
@@ -78,6 +80,11 @@ class RecorderNode(Node):
             if state.keypoint_set != self.setup.keypoint_set.name:
                 own = self.setup.keypoint_set.name
                 self.get_logger().warning(f"The fitter's keypoint set is {state.keypoint_set}, here it is {own}: keypoints of other names will be missing.")
+        names = tuple(state.joint_names)
+        if names not in self._models:
+            self._models.add(names)
+            strange = ", ".join([n for n in (*names, *self.setup.body.coordinate_names) if (n in names) != (n in self.setup.body.coordinate_names)][:4])
+            self.get_logger().error(f"The fitter's body model has other coordinates than the one here ({strange or 'another order'}): set the parameter model.")
         self.delays_s.append((self.get_clock().now().nanoseconds - time_ns(state.header.stamp)) * 1e-9)
 
     def _count(self, _: JointState) -> None:
@@ -99,9 +106,10 @@ class RecorderNode(Node):
         self.finished = self._ended = True
         try:
             self.write()
-        except (InputError, OSError) as error:
+        except Exception as error:
             self.exit_code = 2
-            self.get_logger().error(str(error) if isinstance(error, InputError) else f"The recording cannot be written to {self.settings.output}: {error}.")
+            said = str(error) if isinstance(error, (InputError, OSError)) else f"{type(error).__name__}: {error}"
+            self.get_logger().error(said if isinstance(error, InputError) else f"The recording cannot be written to {self.settings.output}: {said}.")
 
     def write(self) -> None:
         """Writes the folder. Raises InputError where nothing was received."""

@@ -15,6 +15,7 @@ from biomech_fit.config.node import ReplayNodeConfig
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import KeypointPacket, PointsPacket
 from biomech_fit.ros import convert, parameters, qos
+from biomech_fit.ros.audience import Audience
 from biomech_fit.ros.pacer import Pacer
 from biomech_fit.ros.replayed import open_replayed
 from biomech_fit.ros.spin import run_node
@@ -31,7 +32,7 @@ class ReplayNode(Node):
         super().__init__("replay_node", **kwargs)
         parameters.declare(self, ReplayNodeConfig(), fixed=True)
         self.settings = s = parameters.read(self, ReplayNodeConfig())
-        self.finished = False
+        self.finished, self.exit_code = False, 0
         self.replayed = open_replayed(self, s)
         for notice in self.replayed.notices:
             self.get_logger().warning(notice)
@@ -40,16 +41,19 @@ class ReplayNode(Node):
         self._now_ns = 0
         self._zero_shift_ns: int | None = None
         self.pacer = Pacer(
-            self._schedule(), self._send, rate=s.rate, ready=self._has_subscribers, delay_s=s.start_delay_s, at_start=self._begin, at_end=self._end
+            self._schedule(),
+            self._send,
+            rate=s.rate,
+            ready=Audience(self, self.replayed.publishers, s.min_subscribers),
+            delay_s=s.start_delay_s,
+            at_start=self._begin,
+            at_end=self._end,
         )
         self.pacer.start()
         self.get_logger().info(f"Ready: {self.replayed.what}, {self.replayed.frame_rate_hz:g} Hz.")
 
     def close(self) -> None:
         self.pacer.stop()
-
-    def _has_subscribers(self) -> bool:
-        return all(p.get_subscription_count() >= self.settings.min_subscribers for p in self.replayed.publishers)
 
     def _begin(self) -> None:
         # The system's time, not the node's clock: that may be our own /clock.
@@ -86,11 +90,13 @@ class ReplayNode(Node):
 
     def _shift_ns(self, packet: Packet) -> int:
         if self._zero_shift_ns is None:
-            self._zero_shift_ns = convert.SECOND_NS if packet.stamp_ns < convert.SECOND_NS else 0
+            # Times before 0 are no stamps either: a recording that begins with them begins at one second.
+            self._zero_shift_ns = convert.SECOND_NS - min(packet.stamp_ns, 0) if packet.stamp_ns < convert.SECOND_NS else 0
         return self._zero_shift_ns
 
     def _end(self, problem: Exception | None) -> None:
         if problem is not None:
+            self.exit_code = 2 if isinstance(problem, InputError) else 1
             self.get_logger().error(str(problem) if isinstance(problem, InputError) else f"{type(problem).__name__}: {problem}")
         self.get_logger().info(f"Sent {self.pacer.sent} messages; the latest was {1e3 * self.pacer.latest_s:.0f} ms late.")
         self.finished = True

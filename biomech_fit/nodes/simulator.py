@@ -16,6 +16,7 @@ from biomech_fit.config.node import SimulatorNodeConfig
 from biomech_fit.core.types import KeypointPacket
 from biomech_fit.formats.calibration import write_calibration
 from biomech_fit.ros import convert, parameters, qos
+from biomech_fit.ros.audience import Audience
 from biomech_fit.ros.pacer import Pacer
 from biomech_fit.ros.spin import run_node
 from biomech_fit.sim.config import SimConfig
@@ -35,7 +36,7 @@ class SimulatorNode(Node):
         parameters.declare(self, SimConfig(), prefix="sim.", fixed=True)
         self.settings = parameters.read(self, SimulatorNodeConfig())
         config = parameters.read(self, SimConfig(), prefix="sim.")
-        self.finished = False
+        self.finished, self.exit_code = False, 0
         self.get_logger().info(f"Simulating {config.seconds:g} s ...")
         self.simulation = simulate(config)
         if self.settings.output:
@@ -55,7 +56,7 @@ class SimulatorNode(Node):
         self.pacer = Pacer(
             _schedule(self.simulation, self.settings.loop),
             self._send,
-            ready=self._has_subscribers,
+            ready=Audience(self, list(self._keypoints.values()), self.settings.min_subscribers),
             delay_s=self.settings.start_delay_s,
             at_start=self._begin,
             at_end=self._end,
@@ -66,15 +67,13 @@ class SimulatorNode(Node):
     def close(self) -> None:
         self.pacer.stop()
 
-    def _has_subscribers(self) -> bool:
-        return all(p.get_subscription_count() >= self.settings.min_subscribers for p in self._keypoints.values())
-
     def _begin(self) -> None:
         self._offset_ns = self.get_clock().now().nanoseconds
         self.get_logger().info("The walk begins.")
 
     def _end(self, problem: Exception | None) -> None:
         if problem is not None:
+            self.exit_code = 1
             self.get_logger().error(f"Sending ended early: {type(problem).__name__}: {problem}")
         self.get_logger().info(f"Sent {self.pacer.sent} messages; the latest was {1e3 * self.pacer.latest_s:.0f} ms late.")
         self.finished = True

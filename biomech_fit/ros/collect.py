@@ -88,13 +88,26 @@ def collected(
 def _estimate(message: bf.BodyState, setup: FitSetup, cameras: Sequence[Camera], first_ns: int) -> PoseEstimate | None:
     if not len(message.position):
         return None
-    estimate = estimate_from_msg(message, setup.keypoint_set.names)
+    estimate = _of_model(estimate_from_msg(message, setup.keypoint_set.names), list(message.joint_names), setup.body.coordinate_names)
     points = estimate.keypoints
     there = np.isfinite(points).all(1)
     pixels = np.full((len(cameras), len(points), 2), np.nan)
     for c, camera in enumerate(cameras):
         pixels[c, there] = camera.project(points[there])
     return replace(estimate, stamp_ns=estimate.stamp_ns - first_ns, reprojected_xy=pixels)
+
+
+def _of_model(estimate: PoseEstimate, names: list[str], wanted: Sequence[str]) -> PoseEstimate:
+    """With the coordinates in the model's order; NaN for those that the message lacks."""
+    if names == list(wanted):
+        return estimate
+    place = {name: i for i, name in enumerate(names)}
+    rows = np.array([place.get(name, -1) for name in wanted])
+
+    def ordered(values: np.ndarray) -> np.ndarray:
+        return np.where(rows >= 0, values[rows], np.nan)
+
+    return replace(estimate, position=ordered(estimate.position), velocity=ordered(estimate.velocity), position_std=ordered(estimate.position_std))
 
 
 class _Observations:

@@ -32,7 +32,10 @@ def image_array(message: Image) -> np.ndarray:
 
 def compressed_array(message: CompressedImage) -> np.ndarray:
     """(H, W, 3) uint8 BGR. Raises InputError where OpenCV cannot read the data."""
-    picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR) if len(message.data) else None
+    try:
+        picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR) if len(message.data) else None
+    except cv2.error:  # a header that speaks of too many pixels, say
+        picture = None
     if picture is None:
         raise InputError(f"A compressed image of format {message.format!r} and {len(message.data)} bytes cannot be read.")
     return picture

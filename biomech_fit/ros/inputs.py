@@ -12,7 +12,6 @@ from sensor_msgs.msg import CameraInfo
 from biomech_fit import msg as bf
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import FrameSet, KeypointPacket
-from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.ros import qos
 from biomech_fit.ros.diagnostics import Diagnostics
 from biomech_fit.ros.reader import KeypointReader
@@ -28,7 +27,7 @@ class KeypointInputs:
 
     def __init__(self, node: Node, setup: FitSetup, diagnostics: Diagnostics) -> None:
         self._node, self._setup, self._diagnostics = node, setup, diagnostics
-        self._reader = KeypointReader(setup.cameras, setup.keypoint_set, lambda name: load_keypoint_set(name).name)
+        self._reader = KeypointReader(setup.cameras, setup.keypoint_set)
         self._subscriptions: list[Any] = []
         self._synchroniser: Synchroniser | None = None
         if setup.config.stream.sync != "deadline":

@@ -12,11 +12,11 @@ from biomech_fit import msg as bf
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import PointsPacket
-from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.ros import qos
 from biomech_fit.ros.convert import time_ns
 from biomech_fit.ros.diagnostics import Diagnostics
 from biomech_fit.ros.inputs import KeypointInputs
+from biomech_fit.ros.same_set import SameSet
 from biomech_fit.ros.setup import FitSetup
 
 TOPIC = "keypoints_3d"
@@ -27,7 +27,7 @@ class PointReader:
 
     def __init__(self, keypoint_set: KeypointSet, world_frame: str) -> None:
         self._set, self._frame = keypoint_set, world_frame
-        self._same_set = {keypoint_set.name}
+        self._same_set = SameSet(keypoint_set.name)
         # A name goes before another keypoint's other name.
         self._places = {name.lower(): k for k in range(len(keypoint_set)) for name in keypoint_set.names_of(k)[1:]}
         self._places |= {name.lower(): k for k, name in enumerate(keypoint_set.names)}
@@ -64,10 +64,7 @@ class PointReader:
     def _of_set(self, message: bf.Keypoints3D) -> np.ndarray:
         """(points of the message,) their places in the set; -1 = the set lacks them."""
         if message.keypoint_set:
-            if message.keypoint_set not in self._same_set:
-                if load_keypoint_set(message.keypoint_set).name != self._set.name:
-                    raise InputError(f"3D points are of the set {message.keypoint_set}, but the node is configured for {self._set.name}.")
-                self._same_set.add(message.keypoint_set)
+            self._same_set.check(message.keypoint_set, "3D points")
             return np.arange(len(self._set))
         names = tuple(message.names)
         if names not in self._columns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo
@@ -13,6 +13,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import KeypointPacket
 from biomech_fit.ros.convert import time_ns
+from biomech_fit.ros.same_set import SameSet
 
 
 class KeypointReader:
@@ -21,14 +22,11 @@ class KeypointReader:
     Args:
         cameras: those of the calibration in use.
         keypoint_set: the one that the fit was compiled for.
-        canonical_name: turns any name of a keypoint set into the set's own; raises InputError for an unknown one.
     """
 
-    def __init__(self, cameras: Sequence[Camera], keypoint_set: KeypointSet, canonical_name: Callable[[str], str] = str) -> None:
+    def __init__(self, cameras: Sequence[Camera], keypoint_set: KeypointSet) -> None:
         self._cameras = {camera.name: camera for camera in cameras}
-        self._set = keypoint_set
-        self._canonical = canonical_name
-        self._same_set = {"", keypoint_set.name}
+        self._set, self._same_set = keypoint_set, SameSet(keypoint_set.name)
 
     def read(self, message: bf.Keypoints2D, topic_camera: str, received_ns: int) -> tuple[KeypointPacket, str | None]:
         """The packet, and a sentence where single points had to be left out.
@@ -47,7 +45,8 @@ class KeypointReader:
             raise InputError(f"Keypoints came from camera '{name}', which is not one of: {', '.join(self._cameras)}.")
         if name != topic_camera:
             raise InputError(f"Keypoints of camera '{name}' came on the topic of camera '{topic_camera}'.")
-        self._check_set(message.keypoint_set, name)
+        if message.keypoint_set:
+            self._same_set.check(message.keypoint_set, f"Keypoints of camera '{name}'")
         stamp = time_ns(message.header.stamp)
         if stamp <= 0:
             raise InputError(f"Keypoints of camera '{name}' have no stamp; it must be the time of the exposure.")
@@ -69,13 +68,6 @@ class KeypointReader:
         ids = np.array(message.person_ids, np.int32) if len(message.person_ids) else np.full(people, -1, np.int32)
         xy, confidence, notice = clean(xy, confidence, name)
         return KeypointPacket(name, stamp, xy, confidence, ids, received_ns), notice
-
-    def _check_set(self, name: str, camera: str) -> None:
-        if name in self._same_set:
-            return
-        if self._canonical(name) != self._set.name:  # raises for unknown sets
-            raise InputError(f"Keypoints of camera '{camera}' are of the set {name}, but the node is configured for {self._set.name}.")
-        self._same_set.add(name)
 
     def check_info(self, message: CameraInfo, name: str) -> str | None:
         """A sentence where a camera's own CameraInfo disagrees with the calibration in use; None where it agrees."""

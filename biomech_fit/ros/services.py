@@ -71,12 +71,14 @@ class FitterServices:
         if worker is None:
             response.success, response.message = False, "The node is not active."
             return response
+        answer = worker.call(partial(function, worker.pipeline))
         try:
-            response.message = worker.call(partial(function, worker.pipeline)).result(ANSWER_S)
+            response.message = answer.result(ANSWER_S)
             response.success = True
         except InputError as error:
             response.message = str(error)
         except (TimeoutError, CancelledError):
+            answer.cancel()  # what has not begun is not done after all
             response.message = f"The fit did not answer within {ANSWER_S:g} s."
         except OSError as error:
             folder = Path(error.filename).parent if error.filename else "the folder"
@@ -96,6 +98,8 @@ class FitterServices:
         seconds = float(self._node.get_parameter("fit_subject_s").value)
         pipeline.reset(subject=True)
         self._outputs.restart()
+        # Somebody else: what was saved of the one before stays.
+        self._written = {path for path in self._written if not path.stem.startswith("subject")}
         self._trial, self._known = SubjectTrial(seconds), "The body is estimated while the person moves."
         return f"Let the person stand or walk in view for {seconds:g} s; /diagnostics says how far it is. The body is then taken as known and can be saved."
 

@@ -48,9 +48,10 @@ def run_node(make: Callable[[], Node], args: list[str] | None = None) -> int:
         executor.add_node(node)
         gc.collect()
         gc.freeze()  # what has been imported stays: no collection looks through it
-        never: Future = Future()
         while rclpy.ok() and not interrupted.is_set() and not getattr(node, "finished", False):
-            executor.spin_until_future_complete(never, timeout_sec=0.2)  # spin_once would come back here for every message: a fourth more of a core
+            # spin_once would come back here for every message: a fourth more of a core. A new future each time: Jazzy's executor hangs something on it with
+            # every callback.
+            executor.spin_until_future_complete(Future(), timeout_sec=0.2)
     except InputError as error:
         print(error, file=sys.stderr)
         code = 2
