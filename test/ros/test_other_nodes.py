@@ -21,6 +21,7 @@ from biomech_fit.nodes.gait import GaitNode
 from biomech_fit.nodes.replay import ReplayNode
 from biomech_fit.nodes.simulator import SimulatorNode
 from biomech_fit.ros import qos
+from biomech_fit.ros.audience import Audience
 from biomech_fit.ros.cdr import stamp_of_serialized
 from biomech_fit.ros.convert import time_msg, time_ns
 from biomech_fit.ros.feet import Feet
@@ -303,6 +304,48 @@ def test_replay_node_sends_3d_points(tmp_path):
         ):
             with pytest.raises(InputError, match=words):
                 ReplayNode(context=context, parameter_overrides=overrides(**values))
+
+
+def test_replay_node_of_times_before_zero_and_of_a_camera_that_nobody_wants(tmp_path):
+    """Stamps and /clock are never negative; a topic that nobody listens to is waited for only for a while, and told."""
+    from biomech_fit.formats.keypoint_sets import load_keypoint_set
+    from biomech_fit.formats.trc import write_trc
+
+    names, xyz = list(load_keypoint_set("h36m_17").names), np.random.default_rng(0).normal(size=(12, 17, 3))
+    write_trc(tmp_path / "walk.trc", np.arange(12) / 60 - 3.0, names, xyz, frame_rate_hz=60.0)
+    with ros() as (context, add, spin_until):
+        peer = add(Node("peer", context=context))
+        got = []
+        peer.create_subscription(bf.Keypoints3D, "keypoints_3d", got.append, qos.keypoints())
+        node = add(ReplayNode(context=context, parameter_overrides=overrides(recording=str(tmp_path / "walk.trc"), min_subscribers=1, start_delay_s=0.0)))
+        assert spin_until(lambda: node.finished and len(got) == 12, 10.0)
+        assert time_ns(got[0].header.stamp) == 1_000_000_000
+        other = peer.create_publisher(bf.Keypoints3D, "nobody", qos.keypoints())
+        audience = Audience(peer, [*node.replayed.publishers, other], 1)
+        assert not audience()
+        audience._changed -= 60.0
+        assert audience()
+        nobody = Audience(peer, [other], 1)
+        nobody._changed = nobody._began = 0.0
+        assert not nobody() and nobody._told
+
+
+def test_gait_node_gives_out_its_last_states_when_the_clock_has_ended():
+    """With use_sim_time and no /clock any more, and at the latest when the node is closed."""
+    with ros() as (context, add, spin_until):
+        node = add(GaitNode(context=context, parameter_overrides=overrides(use_sim_time=True)))
+        for state in walk_of(0.0, 0.1):
+            node._take("body_state_smoothed", serialize_message(state))
+        assert node._late._waiting
+        assert spin_until(lambda: not node._late._waiting, 3.0)
+        for state in walk_of(0.1, 0.2):
+            node._take("body_state_smoothed", serialize_message(state))
+        node._is_live = True
+        node.reset()
+        assert not node._is_live
+        node._take("body_state_smoothed", serialize_message(walking_state(0.3)))
+        node.close()
+        assert not node._late._waiting
 
 
 def test_the_clock_of_a_replay_does_not_go_back_where_packets_are_late(tmp_path):

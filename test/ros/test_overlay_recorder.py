@@ -19,6 +19,7 @@ from biomech_fit.config.node import FitterNodeConfig
 from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import GaitEvent, KeypointPacket
 from biomech_fit.formats.calibration import write_calibration
+from biomech_fit.formats.keypoint_sets import load_keypoint_set
 from biomech_fit.nodes.overlay import OverlayNode
 from biomech_fit.nodes.recorder import RecorderNode
 from biomech_fit.ros import qos
@@ -26,6 +27,7 @@ from biomech_fit.ros.collect import collected
 from biomech_fit.ros.convert import body_state_msg, gait_event_msg, header, keypoints_2d_msg, time_ns
 from biomech_fit.ros.convert_estimates import calibration_msg, cameras_from_msg, subject_from_msg, subject_msg
 from biomech_fit.ros.image import compressed_array, image_array, image_msg
+from biomech_fit.ros.same_set import SameSet
 from biomech_fit.ros.setup import load_setup
 
 CAMERAS = ring()
@@ -119,6 +121,44 @@ def test_two_of_the_fitters_cameras_can_be_recorded(setup):
     assert [camera.name for camera in result.cameras_refined] == ["cam3", "cam1"]
     unknown = replace(setup, cameras=[CAMERAS[0], replace(CAMERAS[1], name="other")])
     assert [c.name for c in collected(unknown, [state(setup, START_NS)], [], {}, message, subject_msg_of(setup)).cameras_refined] == ["cam1", "other"]
+
+
+def test_a_recording_of_another_model_keeps_what_there_is(setup):
+    """Coordinates go by their names; one that the message lacks is missing, and everything else is kept."""
+    whole, message = state(setup, START_NS), calibration_msg(FakePipeline(setup).calibration(), frame_id="world")
+    known = np.array(whole.position, float)
+    order = np.roll(np.arange(len(known)), 3)
+    turned, lacking = state(setup, START_NS), state(setup, START_NS)
+    for name in ("joint_names", "position", "velocity", "position_std"):
+        setattr(turned, name, [getattr(whole, name)[i] for i in order])
+        setattr(lacking, name, list(getattr(whole, name))[:-1])
+    for sent, expected in ((turned, known), (lacking, np.append(known[:-1], np.nan))):
+        result = collected(setup, [sent], [], {}, message, subject_msg_of(setup))
+        np.testing.assert_allclose(result.causal.position[0], expected, atol=1e-6)
+        assert np.isfinite(result.causal.keypoints).any()
+
+
+def test_a_recording_knows_the_other_names_of_its_keypoint_set(setup):
+    body = standing(setup.body, START_NS)
+    xy, k = np.float32(CAMERAS[0].project(body.keypoints)), len(setup.keypoint_set)
+    for name in ("halpe_26", "HALPE_26"):
+        message = bf.Keypoints2D(header=header(START_NS, "cam1_optical_frame"), camera="cam1", keypoint_set=name, person_ids=[-1])
+        message.xy, message.confidence = xy.ravel().tolist(), [0.9] * k
+        calibration = calibration_msg(FakePipeline(setup).calibration(), frame_id="world")
+        result = collected(setup, [state(setup, START_NS)], [], {"cam1": [message]}, calibration, subject_msg_of(setup))
+        assert (result.observed_confidence[0, 0] > 0).sum() == k, name
+
+
+def test_refused_keypoint_sets_are_looked_up_once(setup, monkeypatch):
+    looked = []
+    monkeypatch.setattr("biomech_fit.ros.same_set.load_keypoint_set", lambda name: looked.append(name) or load_keypoint_set(name))
+    same = SameSet("halpe_26")
+    for _ in range(3):
+        for name, words in (("coco_17", "configured for halpe_26"), ("nonsense", "nonsense")):
+            with pytest.raises(InputError, match=words):
+                same.check(name, "Keypoints of camera 'a'")
+        same.check("HALPE_26", "Keypoints of camera 'a'")
+    assert looked == ["coco_17", "nonsense", "HALPE_26"]
 
 
 def subject_msg_of(setup):
