@@ -69,7 +69,7 @@ class _Foot:
         for p, z in enumerate(heights):
             if z > self.ground[p] - DEEP_M:
                 self.ground[p] = min(self.ground[p], z)
-            else:
+            elif t - self._since >= DIP_S or not isfinite(self.ground[p]):
                 self.ground[p] = min(self.ground[p], max(past[1 + p] for past in self._recent))
         low = min(z - ground for z, ground in zip(heights, self.ground, strict=True))
         while self._lows and self._lows[-1][1] >= low:

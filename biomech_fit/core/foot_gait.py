@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _KEPT = 400
 """Instants kept; half of them go when there are as many again."""
 _IMPOSSIBLE_M_S = 15.0
+UNSEEN_S = 0.3
+"""What was said of a foot that has not been seen for so long says nothing of now."""
 _SWITCH_SHARE = 0.2
 _SWITCH_M_S = (0.15, 0.6)
 """The speed at which support is as likely as swing: a share of the person's swing speed, within bounds, so that a short step after long ones is seen."""
@@ -109,6 +111,10 @@ class FootGait:
         """0..1, probability of swing at the newest instant."""
         return self._model.swings
 
+    def is_seen(self, t: float) -> bool:
+        """Whether it was seen of late."""
+        return self._motion.newest is not None and t - self._motion.newest < UNSEEN_S
+
     @property
     def settled(self) -> bool:
         """Whether the newest instant bears out the state that was decided last, and no leaving is being waited for."""
@@ -163,7 +169,7 @@ class FootGait:
     def _drop(self, count: int) -> None:
         del self._samples[:count]
         self._model.drop(count)
-        self._decided -= count
+        self._decided = max(0, self._decided - count)  # less than that was decided where all is decided anew
         if self._left is not None:
             self._left = max(0, self._left - count)
 
@@ -173,7 +179,7 @@ class FootGait:
     def _add(self, sample: FootSample) -> None:
         speed = self._usual_speed()
         switch = _FIRST_SWITCH_M_S if speed is None else min(max(_SWITCH_SHARE * speed, _SWITCH_M_S[0]), _SWITCH_M_S[1])
-        other = self._other.swings if self._other is not None else 0.0
+        other = self._other.swings if self._other is not None and self._other.is_seen(sample.t) else 0.0
         self._model.add(sample.t, evidence(sample, self._lift(sample), switch, self._s.height_gate_m, other), self.in_contact, self._since)
 
     def _usual_speed(self) -> float | None:
@@ -224,7 +230,7 @@ class FootGait:
         samples, rest, left = self._samples, self._rest, self._left
         assert rest is not None and left is not None
         newest = samples[-1]
-        up = min(self._lift(newest)) >= self._s.height_gate_m
+        up = any(min(self._lift(sample)) >= self._s.height_gate_m for sample in samples[left:])  # on the spot it is down again by now
         if (self._moved(rest, newest, TOE) < self._s.min_off_m and not up) or self._may_ride(newest):
             return None
         self.in_contact, self._since = False, samples[left].t

@@ -229,8 +229,10 @@ class GaitDetector:
         return self._floor.velocity
 
     def contact(self) -> tuple[bool | None, bool | None]:
-        """Whether the left and the right foot are on the floor; None = unknown."""
-        return self._feet[Side.LEFT].in_contact, self._feet[Side.RIGHT].in_contact
+        """Whether the left and the right foot are on the floor; None = unknown, also where the foot has not been seen of late."""
+        now = -np.inf if self._last_ns is None else (self._last_ns - self._epoch_ns) * 1e-9
+        left, right = (foot.in_contact if foot.is_seen(now) else None for foot in (self._feet[Side.LEFT], self._feet[Side.RIGHT]))
+        return left, right
 
     @property
     def settled(self) -> bool:

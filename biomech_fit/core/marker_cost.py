@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -115,11 +116,38 @@ class MarkerCost:
         """Lower and upper of the free coordinates (F,); infinite where not clamped."""
         return self._lower, self._upper
 
+    @cached_property
+    def whole_turns(self) -> list[int]:
+        """Free coordinates (numbers among these) after a whole turn of which every marker is where it was, and that have no goal."""
+        linkage, rng = self.linkage, np.random.default_rng(0)
+        some = np.repeat(linkage.default[None], 1 + len(linkage.free), 0)
+        some[:, linkage.free] += 0.1 * rng.standard_normal(len(linkage.free))
+        some[np.arange(1, len(some)), linkage.free] += 2 * np.pi
+        there = linkage.markers(linkage.poses(linkage.complete(some)))
+        same = np.abs(there[1:] - there[0]).max((1, 2)) < 1e-6
+        moved = some.copy()
+        moved[np.arange(1, len(some)), linkage.free] += 0.3 - 2 * np.pi
+        moves = np.abs(linkage.markers(linkage.poses(linkage.complete(moved)))[1:] - there[0]).max((1, 2)) > 1e-6
+        goals = {goal.name for goal in self.goals}
+        return [k for k, c in enumerate(linkage.free) if same[k] and moves[k] and linkage.coordinate_names[c] not in goals]
+
+    @property
+    def root_turns(self) -> list[int]:
+        """Free coordinates (numbers among these) that turn the root."""
+        linkage = self.linkage
+        return [int(np.flatnonzero(linkage.free == c)[0]) for m in linkage.joints[0].rotations for c in m.coordinates if c in linkage.free]
+
+    def turned_starts(self, start: np.ndarray) -> np.ndarray:
+        """(S, F) a pose (F,), and the same with the root turned round about one of its axes."""
+        starts = np.repeat(start[None], 1 + len(self.root_turns), 0)
+        starts[np.arange(1, len(starts)), self.root_turns] += np.pi
+        return np.clip(starts, self._lower, self._upper)
+
     def root_starts(self) -> np.ndarray:
         """(S, F) default poses with the root turned by quarter turns about each of its axes and each pair of them."""
         linkage = self.linkage
         default = linkage.default[linkage.free]
-        turning = [int(np.flatnonzero(linkage.free == c)[0]) for m in linkage.joints[0].rotations for c in m.coordinates if c in linkage.free]
+        turning = self.root_turns
         quarters = np.array(np.meshgrid(*[[0, 1, 2, 3]] * len(turning))).reshape(len(turning), -1).T if turning else np.zeros((1, 0))
         starts = np.repeat(default[None], len(quarters), 0)
         starts[:, turning] += quarters * np.pi / 2

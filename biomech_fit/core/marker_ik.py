@@ -32,6 +32,8 @@ _LOST = 0.06
 """Above this share of the markers' spread the root's orientation is searched for."""
 _SEARCH_ITERATIONS, _SEARCH_KEEPS = 8, 6
 """Of all starts of the search, those that are best after a few steps go on."""
+_TURNED = 0.1
+"""A frame starts turned round where that leaves less than this share of the squared distances: beyond about 150 degrees. The way from less is found."""
 _SLACK_M = 1e-4
 """Errors that differ by less are equal."""
 _DAMPING, _MIN_DAMPING, _MAX_DAMPING = 1e-5, 1e-9, 1e8
@@ -66,7 +68,7 @@ class MarkerIk(MarkerCost):
         for begin in range(0, len(frames), BLOCK_FRAMES):
             block = np.arange(begin, min(begin + BLOCK_FRAMES, len(frames)))
             coarse = np.unique([*block[::STRIDE], block[-1]])
-            run.attempt(coarse, np.broadcast_to(start, (len(coarse), len(start))), leave=int(_LEFT * len(coarse)))
+            run.attempt(coarse, run.turned(coarse, start), leave=int(_LEFT * len(coarse)))
             run.find(coarse)
             run.retry(coarse[run.converged[coarse]])
             others = np.setdiff1d(block, coarse[run.converged[coarse]])
@@ -74,6 +76,7 @@ class MarkerIk(MarkerCost):
             run.retry(block)
             run.smooth(block)
             start = run.x[block[-1]]
+        run.unwind()
         coordinates, rms = np.full((len(points), len(self.linkage.coordinates)), np.nan), np.full(len(points), np.nan)
         coordinates[frames] = run.full(run.x, frames)
         rms[frames] = run.rms(coordinates[frames])
@@ -103,6 +106,32 @@ class _Run:
         linkage = self.ik.linkage
         off = linkage.marker_rows(linkage.poses(full, twists=False), self.ik.markers) - self.points
         return np.sqrt((self.weights * (off * off).sum(0)).sum(0))
+
+    def turned(self, which: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """(n, F) a start for each frame: `start` (F,), with the root turned about one of its axes where the body faces another way. From a pose that faces the
+        wrong way hips and trunk would wind round to meet the markers."""
+        starts = self.ik.turned_starts(start)
+        linkage, frames = self.ik.linkage, self.frames[which[:1]].repeat(len(starts))
+        model = linkage.marker_rows(linkage.poses(self.full(starts, frames), twists=False), self.ik.markers)  # (3, K, S)
+        points, weights = self.points[..., which], self.weights[:, which]
+        # Squared distances once both are moved to their centres.
+        mean_m, mean_p = np.einsum("kt,cks->cst", weights, model), np.einsum("kt,ckt->ct", weights, points)
+        size = np.einsum("kt,cks->st", weights, model**2) - (mean_m**2).sum(0)
+        both = np.einsum("kt,cks,ckt->st", weights, model, points) - np.einsum("cst,ct->st", mean_m, mean_p)
+        error = size - 2 * both + (np.einsum("kt,ckt->t", weights, points**2) - (mean_p**2).sum(0))
+        best = error.argmin(0)
+        return starts[np.where(error[best, np.arange(len(which))] < _TURNED * error[0], best, 0)]
+
+    def unwind(self) -> None:
+        """Take whole turns out of coordinates that are the same pose after one: continuous in time, and over the trial nearest to their default; the root's in
+        the first frame, since somebody may go round."""
+        lower, upper = self.ik.bounds
+        default, turn = self.ik.linkage.default[self.ik.linkage.free], 2 * np.pi
+        for f in self.ik.whole_turns:
+            values = np.unwrap(self.x[:, f])
+            values -= turn * np.round(((values[0] if f in self.ik.root_turns else np.median(values)) - default[f]) / turn)
+            if (values >= lower[f]).all() and (values <= upper[f]).all():
+                self.x[:, f] = values
 
     def attempt(self, which: np.ndarray, start: np.ndarray, slack_m: float = 0.0, leave: int = 0) -> None:
         """Solve the frames `which` from `start` (n, F), but for the last `leave` of them, and keep what is as good as before, or by no more than `slack_m`

@@ -15,6 +15,8 @@ _ROLL_M_S = 0.30
 """Heel and toe of a foot that lies flat have the same velocity within this, and no vertical one beyond half of it."""
 _LIFT_M = 0.03
 _FLAT_S, _PAIR_S = 0.12, 0.05
+_STALE_S = 0.3
+"""A foot that was not seen for so long is not known to rest, or to ride on the belt."""
 """How long one foot must lie flat, or points of both feet move together, to tell the floor's velocity."""
 _STEADY_M_S = 0.15
 _LAG = 0.5
@@ -96,6 +98,8 @@ class MovingFloor:
         if self.given is not None:
             return False
         self._newest[foot] = (sample, lift)
+        if other in self._newest and sample.t - self._newest[other][0].t > _STALE_S:
+            del self._newest[other]  # where it is now, nobody knows
         v, noise = sample.calm, 3 * sample.calm_std
         flat = max(lift) < _LIFT_M and max(abs(v[0] - v[3]), abs(v[1] - v[4])) < _ROLL_M_S + noise and max(abs(v[2]), abs(v[5])) < _ROLL_M_S / 2 + noise
         middle = (0.5 * (v[0] + v[3]), 0.5 * (v[1] + v[4]))

@@ -47,3 +47,15 @@ def log(matrix: Array) -> Array:
     cosine = 0.5 * (jnp.trace(matrix, axis1=-2, axis2=-1) - 1)
     theta = jnp.arctan2(sine, cosine)
     return w * jnp.where(sine < 1e-4, 1.0, theta / sine)[..., None]
+
+
+def connected(vectors: Array) -> Array:
+    """(Q, 3) the same rotations as the rotation vectors given, the last one as it is, and of each one before it that vector of the two within a whole turn that
+    is nearer to the one behind it: somebody who has turned by more than half a turn in between does not jump to the other side."""
+    out = [vectors[-1]]
+    for vector in vectors[-2::-1]:
+        size = jnp.sqrt(jnp.maximum(vector @ vector, 1e-12))
+        other = vector * (1 - 2 * jnp.pi / size)
+        nearer = (jnp.sum((other - out[-1]) ** 2) < jnp.sum((vector - out[-1]) ** 2)) & (size > 0.1)
+        out.append(jnp.where(nearer, other, vector))
+    return jnp.stack(out[::-1])

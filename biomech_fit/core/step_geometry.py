@@ -117,7 +117,8 @@ def step_lengths(here: Foothold, there: Foothold, before: Foothold | None, belt:
         line = _unit(c - b)
         out["step_length_std_m"] = _root(here.std(mine, line), there.std(others, line))
         return out
-    out["step_length_m"] = float(along @ (c - b))
+    # Without a line, who walks backwards cannot be told from who does not: the first step counts by its size.
+    out["step_length_m"] = float(along @ (c - b)) if before is not None else abs(float(along @ (c - b)))
     out["step_length_std_m"] = _root(here.std(mine, along), there.std(others, along))
     if before is None:
         return out

@@ -15,6 +15,8 @@ from biomech_fit.core.types import EventType, GaitEvent, Side
 SETTLE_S = 0.2
 """Live, a step is told this long after its initial contact. The median of the heel's places until then is 1 to 4 mm from that of the whole stance
 (19 labelled steps of six people and 7 on a treadmill, markers at 100 Hz); 0.1 s after contact it is up to 13 mm from it."""
+LEAST_STEP_S = 0.1
+"""Both feet that land within this time have jumped."""
 STANDING_S = 3.0
 """Of a stance that lasts longer, this much counts."""
 
@@ -145,9 +147,11 @@ class StepTracker:
         if previous is not None and _seconds(previous, event) > 2 * self._max_step_s:
             previous = None
         again = opposite is not None and previous is not None and previous.stamp_ns > opposite.stamp_ns  # a hop, or a contact that was missed
-        if opposite is None or again or _seconds(opposite, event) > self._max_step_s:
+        if opposite is None or again or not LEAST_STEP_S <= _seconds(opposite, event) <= self._max_step_s:
             self._walk_index = 0
             return None
+        if self._walk_index == 0:
+            previous = None  # of the walk before
         here, there, before = self._foothold(event), self._foothold(opposite), None if previous is None else self._foothold(previous)
         for foothold in (here, there) if self._may_be_belt else ():
             self._belt.learn(foothold)

@@ -173,7 +173,7 @@ def recentre(window: Window) -> Window:
     old = window.control[:, 3:6]
     reference = window.reference @ rotation.exp(old[-1])
     relative = reference.T @ window.reference
-    new = rotation.log(relative @ rotation.exp(old))
+    new = rotation.connected(rotation.log(relative @ rotation.exp(old)))
     control = window.control.at[:, 3:6].set(new)
     # The head is a function of the old coordinates' deviations: d_old = J_l(old)^-1 R_ref^T R_ref' J_l(new) d_new at each of its control points.
     n = control.shape[1]

@@ -1,10 +1,13 @@
 """Gait events of made-up walks: healthy, hemiparetic, on the toes, shuffling, turning, stopping, on a belt; and of people who do not walk."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from made_up_walks import GAITS, contacts, feet
+from made_up_walks import GAITS, Gait, contacts, feet
 
 from biomech_fit.core.gait import FeetAt, GaitDetector, GaitSettings
+from biomech_fit.core.gait_recording import offline_gait
 from biomech_fit.core.types import EventType, PoseEstimate, Side, Status
 
 NAMES = ("LHeel", "RHeel", "LToe", "RToe")
@@ -136,3 +139,74 @@ def test_offline_knows_the_belt_from_the_start():
         mine = np.array([e.stamp_ns * 1e-9 for e in events if (e.side, e.type) == (side, kind)])
         assert all((np.abs(mine - t) < TOLERANCE_S).sum() == 1 for t in true) and len(mine) <= len(true) + 2
     assert events == sorted(events, key=lambda e: e.stamp_ns)
+
+
+def detector():
+    return GaitDetector(("LHeel", "LBigToe", "RHeel", "RBigToe"))
+
+
+def live(heels, toes, rate_hz=100.0):
+    """Events and steps of feet as they come."""
+    found, events, steps = detector(), [], []
+    for k, (heel, toe) in enumerate(zip(heels, toes, strict=True)):
+        events += found.update_points(round(k * 1e9 / rate_hz), heel, toe)
+        steps += found.steps()
+    events += found.finish()
+    return events, steps + found.steps(), found
+
+
+def noisy(gait, seconds, rate_hz=100.0, seed=0, noise_m=1e-3):
+    rng = np.random.default_rng(seed)
+    return (points + rng.normal(0, noise_m, points.shape) for points in feet(gait, np.arange(round(seconds * rate_hz)) / rate_hz))
+
+
+def test_a_ramp_is_walked_up_to_its_end():
+    """The floor is found to be higher again and again, each time all that was said of late is decided anew, also where half of it is just being dropped."""
+    slope = np.arctan(0.1)
+    turn = np.array([[np.cos(slope), 0, -np.sin(slope)], [0, 1, 0], [np.sin(slope), 0, np.cos(slope)]])
+    heels, toes = (points @ turn.T for points in noisy(GAITS["usual"], 60.0, 60.0, noise_m=5e-4))
+    events, _, _ = live(heels, toes, 60.0)
+    assert len([e for e in events if e.stamp_ns > 55e9]) >= 12
+
+
+def test_stepping_on_the_spot_is_found_offline_too():
+    heels, toes = noisy(GAITS["on the spot"], 20.0)
+    events, _, _ = live(heels, toes)
+    whole, _ = offline_gait(detector(), [FeetAt(k * 10_000_000, *both) for k, both in enumerate(zip(heels, toes, strict=True))])
+    assert len(events) > 60 and abs(len(whole) - len(events)) <= 3
+
+
+def test_a_foot_that_is_not_seen_any_more_says_nothing():
+    """It was lost while standing, then a belt starts: the other foot does not walk on a floor that rests."""
+    heels, toes = (np.concatenate([np.repeat(points[:1], 300, 0), points]) for points in noisy(GAITS["flat-footed on a treadmill"], 20.0))
+    heels[250:, 0] = np.nan
+    events, _, found = live(heels, toes)
+    right = [e for e in events if e.side == Side.RIGHT and e.type == EventType.INITIAL_CONTACT and e.stamp_ns > 4e9]
+    assert len(right) >= 15 and found.contact()[0] is None and found.contact()[1] is not None
+
+
+def test_one_low_sample_after_a_gap_is_not_the_floor():
+    heels, toes = noisy(GAITS["usual"], 20.0, 60.0)
+    _, _, clean = live(heels, toes, 60.0)
+    for points in (heels, toes):
+        points[300:318, 0] = np.nan
+        points[318, 0, 2] -= 0.10
+    _, _, found = live(heels, toes, 60.0)
+    sample = SimpleNamespace(position=(0.0,) * 6)
+    np.testing.assert_allclose([found._height.lifts(foot, sample) for foot in (0, 1)], [clean._height.lifts(foot, sample) for foot in (0, 1)], atol=0.01)
+
+
+def test_a_walk_after_a_stop_is_another_walk():
+    """Strides do not reach back over the stop, jumps with both feet are no steps, and who walks backwards makes no negative ones."""
+    pause = 1.6 / 1.1
+    stops = Gait(rests=((3.06, 3.06 + pause), (7.06 + pause, 7.06 + 2 * pause)))
+    _, steps, _ = live(*noisy(stops, 20.0))
+    first = [step for step in steps if step.walk_index == 0]
+    assert len(first) == 3 and all(np.isnan(step.stride_length_m) and np.isnan(step.stance_time_s) and step.step_length_m > 0 for step in first)
+    stride = [step.stride_time_s for step in steps if np.isfinite(step.stride_time_s)]
+    assert len(stride) > 15 and max(stride) < 1.25
+    hops = Gait(stride_s=0.8, stride_m=0.5, stance=(0.55, 0.55), shift=(0.0, 0.02), clearance_m=0.1, landing_pitch=0.1, leaving_pitch=0.5)
+    _, steps, _ = live(*noisy(hops, 15.0))
+    assert all(step.step_time_s > 0.3 for step in steps)
+    _, steps, _ = live(*noisy(GAITS["backwards"], 10.0))
+    assert len(steps) > 8 and all(step.step_length_m > 0.1 for step in steps)

@@ -156,3 +156,18 @@ def test_gait2354_reference():
         k = model.linkage.index(name)
         limit = np.radians(0.1) if model.linkage.coordinates[k].is_angle else 1e-3
         np.testing.assert_allclose(solution.coordinates[:, k], expected[name], atol=limit, err_msg=name)
+
+
+@pytest.mark.parametrize("heading_deg", [165, 180, 195])
+def test_whoever_faces_away_has_no_wound_joints(heading_deg):
+    """The reference trial turned about the vertical: the same angles, but the pelvis' heading."""
+    if not REFERENCE.is_dir():
+        pytest.skip("needs ../shared/data/opensim_ik_reference")
+    model, trial = read_osim(REFERENCE / "subject01_simbody.osim"), read_trc(REFERENCE / "subject01_synthetic_marker_data.trc", axes="file")
+    ik, heading = MarkerIk(model.linkage, trial.names), np.radians(heading_deg)
+    turn = np.array([[np.cos(heading), 0, np.sin(heading)], [0, 1, 0], [-np.sin(heading), 0, np.cos(heading)]])
+    usual, turned = ik.solve(trial.points).coordinates, ik.solve(trial.points @ turn.T).coordinates
+    others = [k for k, name in enumerate(model.coordinate_names) if not name.startswith("pelvis")]  # its tilt and list are about the ground's axes
+    np.testing.assert_allclose(turned[:, others], usual[:, others], atol=np.radians(1.0))
+    away = (turned - usual)[:, model.linkage.index("pelvis_rotation")] - heading
+    assert np.ptp(away) < 0.1 and abs(away[0] - 2 * np.pi * np.round(away[0] / (2 * np.pi))) < 0.1

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from core_example import ARM, ring, toy, turn
 
+from biomech_fit.core import rotation
 from biomech_fit.core.kinematics import Kinematics
 from biomech_fit.core.linear import ORDER
 from biomech_fit.core.projection import camera_arrays
@@ -160,3 +161,14 @@ def test_recentre_keeps_what_the_head_says_to_first_order() -> None:
             slope_before = (before_cost(control, slow + d) - before_cost(control, slow - d)) / (2 * step)
             slope_after = (head_cost(after.head, control, slow + d) - head_cost(after.head, control, slow - d)) / (2 * step)
             np.testing.assert_allclose(slope_after, slope_before, rtol=1e-6, atol=1e-5)
+
+
+def test_rotation_vectors_stay_connected_beyond_half_a_turn():
+    """A spin of 5 rad within the window: the same rotations, without a jump, and the newest as it is."""
+    angles = np.linspace(-5.0, 0.0, 16)
+    axis = np.array([0.1, -0.2, 1.0]) / np.linalg.norm([0.1, -0.2, 1.0])
+    wrapped = np.array([rotation.log(rotation.exp(jnp.asarray(a * axis))) for a in angles])
+    assert np.abs(np.diff(wrapped, axis=0)).max() > 3
+    found = np.array(rotation.connected(jnp.asarray(wrapped)))
+    np.testing.assert_allclose(found, angles[:, None] * axis, atol=1e-4)
+    np.testing.assert_allclose(rotation.exp(jnp.asarray(found)), rotation.exp(jnp.asarray(wrapped)), atol=1e-5)
