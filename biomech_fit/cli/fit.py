@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -163,5 +163,5 @@ def _names(paths: list[Path]) -> list[str]:
     names: list[str] = []
     for path in paths:
         own = path.resolve().stem if path.is_file() else path.resolve().name
-        names.append(next(name for name in (own, *(f"{own}_{k}" for k in count(2))) if name not in names))
+        names.append(next(name for name in chain([own], (f"{own}_{k}" for k in count(2))) if name not in names))
     return names

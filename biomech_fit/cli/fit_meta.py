@@ -168,7 +168,7 @@ def _fingerprint(recordings: list[Path], options: dict[str, Any]) -> str:
 
     seen = hashlib.sha256(json.dumps([version(), EVIDENCE, options, [str(path.resolve()) for path in recordings]], sort_keys=True).encode())
     named = [Path(options[name]) for name in ("subject", "calibration", "config", "model", "keypoint_set") if options.get(name)]
-    named += [path.with_suffix(suffix) for path in named for suffix in (".yaml", ".yml")]  # what a model says of itself
+    named += [path.with_suffix(suffix) for path in named if path.name for suffix in (".yaml", ".yml")]  # what a model says of itself
     named += sorted({path for recording in recordings for path in settings_files(recording)})
     for path in [*recordings, *named]:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -99,7 +99,7 @@ def _write(
         subject_model=model,
         offline=True,
     )
-    forget_earlier(folder)
+    forget_earlier(folder, args.recordings)
     part = write_fitted_body(folder, track, points.xyz, points.used, recording, report, by="offline fit")
     gait = read_gait(recording, config)[1]
     settings = step_settings(config, args.skip_steps)

@@ -57,6 +57,8 @@ def fit_body(args: argparse.Namespace, recording: Any, found: Any, config: Any) 
     wall_s, estimate = time.perf_counter() - began, pipeline.subject()
     if not estimate.frames:
         raise InputError(f"No body could be placed on the points of '{recording.name}' (units and axes right? --no-body reads the gait alone).")
+    if pipeline.too_fast:
+        recording.notices.append(pipeline.too_fast)
     if subject is not None and (partly := subject.notice(found.keypoint_set.name)):
         recording.notices.append(partly)
     return collector.result(

@@ -54,7 +54,7 @@ def run_points(args: argparse.Namespace) -> int:
     causal, smoothed = read_gait(recording, config)
     part, report = None, not args.no_report
     solution = solve_markers(args, recording) if by_markers else fit_body(args, recording, found, config) if found is not None else None
-    forget_earlier(args.out)
+    forget_earlier(args.out, [args.recording])
     if by_markers:
         part = write_marker_solution(args.out, solution, recording)
     elif found is not None:

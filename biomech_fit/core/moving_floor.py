@@ -15,9 +15,9 @@ _ROLL_M_S = 0.30
 """Heel and toe of a foot that lies flat have the same velocity within this, and no vertical one beyond half of it."""
 _LIFT_M = 0.03
 _FLAT_S, _PAIR_S = 0.12, 0.05
+"""How long one foot must lie flat, or points of both feet move together, to tell the floor's velocity."""
 _STALE_S = 0.3
 """A foot that was not seen for so long is not known to rest, or to ride on the belt."""
-"""How long one foot must lie flat, or points of both feet move together, to tell the floor's velocity."""
 _STEADY_M_S = 0.15
 _LAG = 0.5
 """Share of a new reading's difference that the velocity takes over."""

@@ -89,12 +89,18 @@ def open_points(path: str | Path, *, points_map: str | Path | None = None, world
         feet = replace(feet, heels=upright(feet.heels, up), toes=upright(feet.toes, up), pelvis=upright(feet.pelvis, up))
     whole = replace(points, points=upright(points.points, up))
     stamps = np.round(points.time_s * 1e9).astype(np.int64)
-    rate = sample_rate(points.time_s)
-    if points.rate_hz > 0 and abs(rate / points.rate_hz - 1) > ODD_RATE:
+    rate = points.rate_hz if points.rate_hz > 0 else sample_rate(points.time_s)
+    if points.rate_hz > 0 and not any(abs(told / rate - 1) < ODD_RATE for told in _rates(points.time_s)):
+        rate = sample_rate(points.time_s)
         notices.append(f"'{path.name}': its header says {points.rate_hz:g} Hz, its times {rate:g} Hz; the times count.")
-    elif points.rate_hz > 0:
-        rate = points.rate_hz
     return PointsRecording(path.name, stamps, rate, feet, whole, mapping, up, _labels(trial), _angles(trial), len(points.names), notices, no_feet)
+
+
+def _rates(time_s: np.ndarray) -> list[float]:
+    """Hz, as times may tell them that are rounded, or have gaps."""
+    step = np.diff(time_s)
+    usual = float(np.median(step))
+    return [1 / usual, *(1 / float(step[step < most * usual].mean()) for most in (1.5, 2.5))]
 
 
 def _checked(points: Points3D, path: Path) -> Points3D:

@@ -171,17 +171,19 @@ def _stream(
                 results += pipeline.poll()
             results += pipeline.flush()
             begun = pipeline.cameras_begun()
+            notices += [f"'{recording.name}': {pipeline.too_fast}"] if pipeline.too_fast else []
             pipeline.reset()
+            # A camera has one pose and one clock: those that it was found to have in the end.
+            trials = [earlier.without_earlier(dict.fromkeys(begun, np.inf)) for earlier in trials]
             trial = trial_of(recording.name, results, fitted.solved, fitted.mapped)
             if trial is None:
                 notices.append(f"Nobody was found in '{recording.name}'; it is left out.")
                 continue
-            # A camera has one pose: the one that it was found to have in the end.
-            trials = [*(earlier.without_earlier(dict.fromkeys(begun, np.inf)) for earlier in trials), trial.without_earlier(begun)]
+            trials.append(trial.without_earlier(begun))
             kept.append((recording, results))
         if trials:
             standing = pipeline.tracker.cameras
-            fits = {c: fit for c, fit in enumerate(pipeline.calibration().fits) if fit in (CameraFit.MOVED, CameraFit.PUSHED)}
+            fits = pipeline.cameras_found()
             rigs.append(Rig(cameras, trials, pipeline.tracker.noise.model, rate, found={c: standing[c] for c in fits}, fits=fits))
             streamed.append(kept)
             start.append((pipeline.tracker.layout, pipeline.tracker.slow.mean))

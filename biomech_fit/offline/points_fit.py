@@ -75,6 +75,8 @@ def fit_points(
             pipeline.feed_keypoints(PointsPacket(stamp_ns, xyz[None]))
             results += pipeline.poll()
         results += pipeline.flush()
+        if pipeline.too_fast:
+            say(f"'{take.name}': {pipeline.too_fast}")
         pipeline.reset()
         trial = trial_of(take.name, results, fitted.solved, fitted.mapped)
         if trial is not None:

@@ -42,7 +42,7 @@ class SplineMotion:
             turns = trial.turn[nearest]
             self._choose_references(turns)
             relative = np.swapaxes(self.reference[self._chart()], 1, 2) @ turns
-            self.control[:, 3:6] = Rotation.from_matrix(relative).as_rotvec()
+            self.control[:, 3:6] = self._connected(Rotation.from_matrix(relative).as_rotvec())
         self.last_step = np.zeros_like(self.control)
 
     def frames(self, chunk: int) -> np.ndarray:
@@ -66,6 +66,8 @@ class SplineMotion:
         if not self.same_chart(chunk):
             turn = Rotation.from_matrix(self.reference[chunk].T @ self.reference[chunk + 1])
             points[-ORDER:, 3:6] = (turn * Rotation.from_rotvec(points[-ORDER:, 3:6])).as_rotvec()
+            for q in range(len(points) - ORDER, len(points)):
+                points[q, 3:6] = _near(points[q, 3:6], points[q - 1, 3:6])
         return points
 
     def sites_s(self) -> np.ndarray:
@@ -80,8 +82,9 @@ class SplineMotion:
         triples = np.stack([x[:-2], x[1:-1], x[2:]])
         if turn is not None:
             inverse = np.swapaxes(self.reference[self._chart()], 1, 2)
-            own = [Rotation.from_matrix(inverse @ t).as_rotvec() for t in (turn[:-2], turn[1:-1], turn[2:])]
-            triples[:, :, 3:6] = own
+            before, at, behind = (Rotation.from_matrix(inverse @ t).as_rotvec() for t in (turn[:-2], turn[1:-1], turn[2:]))
+            at = self._connected(at)
+            triples[:, :, 3:6] = _near(before, at), at, _near(behind, at)
         self.control = (8 * triples[1] - triples[0] - triples[2]) / 6
         self.last_step = np.zeros_like(self.control)
 
@@ -91,13 +94,38 @@ class SplineMotion:
         self.control += step
         self.last_step = step
 
+    def _connected(self, vectors: np.ndarray) -> np.ndarray:
+        """The same rotations (Q, 3), of each chunk's from its middle outwards the vectors that are nearest to one another: a spin of more than half a turn goes
+        on instead of jumping to the other side."""
+        out, chart = vectors.copy(), self._chart()
+        for chunk in range(self.chunks):
+            own = np.flatnonzero(chart == chunk)
+            middle = own[min(self.own // 2, len(own) - 1)]
+            for q in range(middle + 1, own[-1] + 1):
+                out[q] = _near(out[q], out[q - 1])
+            for q in range(middle - 1, own[0] - 1, -1):
+                out[q] = _near(out[q], out[q + 1])
+        return out
+
     def _chart(self) -> np.ndarray:
         """(Q,) the chunk in whose chart each control point is kept."""
         return np.minimum(np.arange(len(self.active)) // self.own, self.chunks - 1)
 
     def _choose_references(self, turns: np.ndarray) -> None:
+        way = np.cumsum(np.r_[0.0, Rotation.from_matrix(np.swapaxes(turns[:-1], 1, 2) @ turns[1:]).magnitude()]) if len(turns) > 1 else np.zeros(1)
+        last = 0
         for chunk in range(self.chunks):
-            middle = turns[min(chunk * self.own + self.own // 2, len(turns) - 1)]
+            at = min(chunk * self.own + self.own // 2, len(turns) - 1)
             before = self.reference[chunk - 1]
-            near = chunk > 0 and Rotation.from_matrix(before.T @ middle).magnitude() < _SAME_CHART_RAD
-            self.reference[chunk] = before if near else middle
+            near = chunk > 0 and Rotation.from_matrix(before.T @ turns[at]).magnitude() < _SAME_CHART_RAD
+            # Who has gone round meanwhile is not where he was, on the way of the vectors.
+            self.reference[chunk] = before if near and way[at] - way[last] < np.pi else turns[at]
+            last = at
+
+
+def _near(vectors: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """Rotation vectors (..., 3), or those within a whole turn of the same rotations, whichever are nearer to `towards`."""
+    size = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    others = vectors * (1 - 2 * np.pi / np.maximum(size, 1e-6))
+    nearer = np.sum((others - towards) ** 2, -1, keepdims=True) < np.sum((vectors - towards) ** 2, -1, keepdims=True)
+    return np.where(nearer & (size > 0.1), others, vectors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,18 +69,20 @@ def write_outputs(out: str | Path, result: TrackResult, report: bool = True) -> 
     write_text(out / "summary.json", json.dumps(json_ready(summary), indent=2) + "\n")
 
 
-def forget_earlier(out: Path) -> None:
+def forget_earlier(out: Path, keep: Sequence[Path] = ()) -> None:
     """What an earlier run wrote into this folder goes first, but the calibration and the body, which this one may have read there: after an interruption
     nothing says that it is whole, and nothing stays that this one does not write.
 
-    Only of a run, and only what a run writes.
+    Only of a run, and only what a run writes; `keep`: this run's recordings, which may be results of that one.
     """
+    kept = {path.resolve() for path in keep}
     if not ((out / "estimates.npz").is_file() or _is_summary(out / "summary.json")):
         return
     whole = [out / name for name in ("summary.json", "report.html", "evaluation.json", "gc_curves.csv", *TRAJECTORY_FILES)]
     smoothed = [out / "smoothed" / name for name in TRAJECTORY_FILES]
     for path in (*whole, *smoothed, *(out / "pictures").glob("*.png")):
-        path.unlink(missing_ok=True)
+        if path.resolve() not in kept:
+            path.unlink(missing_ok=True)
     if (out / "smoothed").is_dir() and not any((out / "smoothed").iterdir()):
         (out / "smoothed").rmdir()
 

@@ -8,10 +8,8 @@ from typing import Any
 
 from rclpy.node import Node
 
-SETTLED_S = 5.0
-"""Where some topics have subscribers and no more come for so long, the others are taken for cameras that nobody wants."""
 PATIENCE_S = 5.0
-"""How long it waits without a word."""
+"""How long it waits without a word. Where some topics have subscribers and no more come for so long, the others are taken for cameras that nobody wants."""
 
 
 class Audience:
@@ -31,7 +29,7 @@ class Audience:
         if there == topics:
             return True
         lacking = ", ".join(sorted(topics - there))
-        if there and now - self._changed > SETTLED_S:
+        if there and now - self._changed > PATIENCE_S:
             self._node.get_logger().warning(f"Begins although nobody listens to: {lacking}.")
             return True
         if not self._told and now - self._began > PATIENCE_S:

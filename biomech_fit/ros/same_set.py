@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
+
 from biomech_fit.core.errors import InputError
 from biomech_fit.formats.keypoint_sets import load_keypoint_set
 
 MOST_NAMES = 64
+AGAIN_S = 5.0
+"""A name that is refused is looked up again after so long: its file may be there by then."""
 
 
 class SameSet:
@@ -17,16 +23,19 @@ class SameSet:
 
     def __init__(self, own: str) -> None:
         self._own = own
-        self._refusals: dict[str, str] = {own: ""}
+        self._refusals: dict[str, tuple[float, str]] = {own: (np.inf, "")}
 
     def check(self, name: str, what: str) -> None:
         """Raises InputError where `name` is another set's, or none's; `what` came with it."""
-        if name not in self._refusals:
+        now = time.monotonic()
+        until, refusal = self._refusals.get(name, (-np.inf, ""))
+        if now > until:
             if len(self._refusals) > MOST_NAMES:
-                self._refusals = {self._own: ""}
-            self._refusals[name] = self._refusal(name)
-        if self._refusals[name]:
-            raise InputError(f"{what} are of the set {name}{self._refusals[name]}")
+                self._refusals = {self._own: (np.inf, "")}
+            refusal = self._refusal(name)
+            self._refusals[name] = now + AGAIN_S if refusal else np.inf, refusal
+        if refusal:
+            raise InputError(f"{what} are of the set {name}{refusal}")
 
     def _refusal(self, name: str) -> str:
         try:

@@ -21,6 +21,8 @@ BACK_PERIODS = 1.5
 JOIN_BEYOND = 0.06
 """A set takes a camera that it lacks from a little farther than its half-width: one that exposes half a period beside the others is with either of two sets
 then, not alone."""
+BESIDE_FASTER = 1.5
+"""Of the fastest camera's period: sets are no wider."""
 OFFSET_LIMIT = 0.25
 """A camera's clock offset is learned up to this share of the frame period."""
 RESET_JUMP_S = 0.15
@@ -81,7 +83,7 @@ class Assembler:
         self.cameras = tuple(cameras)
         self._state = {name: CameraState() for name in self.cameras}
         self._nominal_ns = (frame_period_s or 1 / 60) * 1e9
-        self._period_ns = self._nominal_ns
+        self._period_ns = self._width_ns = self._nominal_ns
         self._deadline_ns = round(deadline_s * 1e9)
         self._dead_ns = round(dead_after_s * 1e9)
         self._jump_ns = round(reset_jump_s * 1e9)
@@ -144,7 +146,7 @@ class Assembler:
         if self._first_arrival is None:
             self._first_arrival = now
         self._learn(state, stamp, now)
-        tolerance = self._tolerance * self._period_ns
+        tolerance = self._tolerance * self._width_ns
         corrected = stamp - state.offset_ns
         if self._last_emitted is not None and (stamp <= self._last_emitted or corrected <= self._emitted_centre + tolerance):
             state.late += 1
@@ -161,7 +163,7 @@ class Assembler:
         self._late_run.clear()
         self._late_since = None
         group = None
-        best = join = tolerance + JOIN_BEYOND * self._period_ns
+        best = join = tolerance + JOIN_BEYOND * self._width_ns
         for candidate in reversed(self._open):  # the newest is the likely one
             distance = abs(corrected - candidate.centre)
             if distance <= best and packet.camera not in candidate.packets:
@@ -202,6 +204,8 @@ class Assembler:
         periods = sorted(s.period_ns for s in live if s.period_ns is not None)
         if periods:  # the faster cameras set the pace, but not one that stutters
             self._period_ns = periods[(len(periods) - 1) // 4]
+            # A set is as wide as a period, but not so wide that it takes in the frames between, where a camera or two are faster.
+            self._width_ns = min(self._period_ns, BESIDE_FASTER * periods[0])
 
     def took_reset(self) -> bool:
         """True once after the stamps went back by more than `reset_jump_s`; what was open then has been dropped."""

@@ -67,5 +67,5 @@ class FrameBudget:
             return ""
         return (
             f"{left_out} of {offered} frames were left out, since they come faster than the frame rate that was set ({self._rate_hz:g} Hz); "
-            "set that of the fastest camera (stream.frame_rate_hz)."
+            "set that of the fastest camera (stream.frame_rate_hz, --frame-rate)."
         )

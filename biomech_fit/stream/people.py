@@ -308,6 +308,13 @@ class People:
         """What is thought of each camera's pose."""
         return self._watch.fits
 
+    @property
+    def cameras_found(self) -> dict[int, CameraFit]:
+        """Cameras that stand elsewhere than they were loaded, by number."""
+        watch = self._watch
+        moved = dict.fromkeys(np.flatnonzero(watch.moved).tolist(), CameraFit.MOVED)
+        return dict.fromkeys(np.flatnonzero(watch.pushed).tolist(), CameraFit.PUSHED) | moved
+
     def _move_camera(self, c: int, camera: Camera) -> None:
         """A camera begins anew from where it was found to stand. What people have told of its old pose and of its clock is forgotten, what that told of the
         other cameras is not."""

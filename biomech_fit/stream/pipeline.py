@@ -15,7 +15,7 @@ from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.body import BodyModel
 from biomech_fit.core.camera import Camera
 from biomech_fit.core.errors import InputError
-from biomech_fit.core.estimates import CalibrationEstimate, SubjectEstimate
+from biomech_fit.core.estimates import CalibrationEstimate, CameraFit, SubjectEstimate
 from biomech_fit.core.keypoint_set import KeypointSet
 from biomech_fit.core.types import STATUS_SENTENCE, FrameResult, FrameSet, KeypointPacket, Status
 from biomech_fit.stream.assembler import RESET_JUMP_S, Assembler
@@ -160,6 +160,10 @@ class FitPipeline:
     def too_fast(self) -> str:
         """A sentence where frames of the run were left out because they come faster than `stream.frame_rate_hz`; else ""."""
         return self._budget.problem
+
+    def cameras_found(self) -> dict[int, CameraFit]:
+        """Cameras that were moved or pushed and stand elsewhere since, whether they fit now or are left out."""
+        return self._people.cameras_found
 
     def cameras_begun(self) -> dict[int, int]:
         """Cameras that were found to be moved or pushed since the stream started, and the stamp (ns) of the frame after which they began anew."""

@@ -136,6 +136,11 @@ class PointsPipeline:
         """Frames between the newest and the smoothed one."""
         return self.tracker.lag_frames
 
+    @property
+    def too_fast(self) -> str:
+        """A sentence where frames of the run were left out because they come faster than `stream.frame_rate_hz`; else ""."""
+        return self._budget.problem
+
     def calibration(self) -> CalibrationEstimate:
         """Of no camera."""
         none = np.zeros(0)

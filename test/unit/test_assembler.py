@@ -334,6 +334,18 @@ def test_free_running_cameras_with_one_clock_share_sets(phases):
     assert len(sets) < 310 and sum(len(s.packets) == 4 for s in sets) >= 290
 
 
+@pytest.mark.parametrize(("count", "fast"), [(8, 1), (8, 2), (4, 1)])
+def test_a_camera_or_two_at_twice_the_rate_share_the_others_frames(count, fast):
+    """Sets of all are of one instant: the fast ones' frames in between are sets of their own, or none."""
+    cameras = CAMERAS[:count]
+    packets, _ = stream(5.0, cameras=cameras, rate=dict.fromkeys(cameras[fast:], 2))
+    sets = run(Assembler(cameras, 2 * PERIOD), packets)
+    whole = [s for s in sets if len(s.packets) == count]
+    assert len(whole) >= 148  # of 150
+    late = [s for s in whole if s.stamp_ns > 2e9]
+    assert all(np.ptp([p.stamp_ns for p in s.packets.values()]) < 1e6 for s in late)
+
+
 def test_a_camera_of_a_slightly_other_rate_slips_through():
     """One per cent faster: its phase goes round every 100 frames, and is alone in few of them."""
     others, _ = stream(10.0, cameras=CAMERAS[:3])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from core_example import ARM, mujoco_points, qpos_of, ring, toy, turn
+from scipy.spatial.transform import Rotation
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.config.load import from_mapping
@@ -24,6 +25,7 @@ from biomech_fit.offline.fit import OfflineRecording, _by_rig
 from biomech_fit.offline.network import NetworkTrajectories
 from biomech_fit.offline.rig import Rig
 from biomech_fit.offline.solve import MAX_TURN_RAD, OfflineSolve
+from biomech_fit.offline.spline_motion import SplineMotion
 from biomech_fit.offline.trial import Trial
 from biomech_fit.offline.two_stage import InverseKinematics, two_stage
 from biomech_fit.stream.camera_estimate import corrected
@@ -257,3 +259,21 @@ def test_uncertainty_grows_in_a_gap() -> None:
     # Nothing else is known of these frames either: feet, for one, are not taken to rest.
     assert sum(valid.sum() for _, _, valid in solve._members[0].solver._observed[0]) == 90
     assert np.isfinite(readout.keypoints).all()
+
+
+@pytest.mark.parametrize("rad_s", [3.0, 5.9, 6.3, 10.0])
+def test_somebody_who_spins_goes_on_turning(rad_s: float) -> None:
+    """In the chart of every chunk the control points follow one another, and are the orientations that they were made from; 5.9 rad/s is a turn per chunk."""
+    time_s = np.arange(300) / 60
+    turn = Rotation.from_rotvec(np.outer(rad_s * time_s, [0.05, 0.0, 1.0])).as_matrix()
+    none, frames = np.zeros((300, 1, 1)), len(time_s)
+    trial = Trial("spin", np.round(time_s * 1e9).astype(np.int64), np.zeros((300, 1, 1, 2)), none, none[:, 0], np.zeros(300), np.zeros((frames, 6)), turn)
+    motion = SplineMotion(trial, 1 / 30, 32, True)
+    for chunk in range(motion.chunks):
+        points = motion.local(chunk)[:, 3:6]
+        sites = np.clip(chunk * 32 + np.arange(len(points)) - 1, 0, None)
+        real = 2 * sites < frames
+        assert np.linalg.norm(np.diff(points[real], axis=0), axis=1).max() < 2 * rad_s / 30
+        made = motion.reference[chunk] @ Rotation.from_rotvec(points[real]).as_matrix()
+        off = Rotation.from_matrix(np.swapaxes(turn[2 * sites[real]], 1, 2) @ made).magnitude()
+        assert off.max() < 1.1 * rad_s / 60  # the nearest frame

@@ -202,8 +202,8 @@ def test_nothing_of_an_earlier_run_stays(run, tmp_path):
     """Whatever kind of run it was; what is not a run's stays, and so does what this run may have read there."""
     write_outputs(tmp_path, run)
     (tmp_path / "notes.txt").write_text("mine")
-    forget_earlier(tmp_path)
-    assert {f.name for f in tmp_path.rglob("*") if f.is_file()} == {"notes.txt", "calibration.toml"}
+    forget_earlier(tmp_path, [tmp_path / "smoothed" / "keypoints.trc"])  # which is being read
+    assert {f.name for f in tmp_path.rglob("*") if f.is_file()} == {"notes.txt", "calibration.toml", "keypoints.trc"}
     (tmp_path / "summary.json").write_text(json.dumps({"version": "0", "source": "a.c3d", "events": {}}))
     (tmp_path / "joint_angles.mot").write_text("old")
     forget_earlier(tmp_path)

@@ -17,7 +17,7 @@ from biomech_fit.core.errors import InputError
 from biomech_fit.core.types import EventType, Side
 from biomech_fit.formats.points3d import Points3D
 from biomech_fit.formats.points_map import find_feet, load_points_map, points_map_names
-from biomech_fit.formats.points_recording import open_points
+from biomech_fit.formats.points_recording import ODD_RATE, _rates, open_points
 from biomech_fit.formats.trc import write_trc
 from biomech_fit.formats.world_up import ROTATIONS, upright
 
@@ -226,3 +226,9 @@ def test_a_header_that_is_wrong_about_the_rate(tmp_path: Path) -> None:
     write_trc(path, time_s, list(points), np.stack(list(points.values()), axis=1), frame_rate_hz=60.0)
     recording = open_points(path)
     assert recording.frame_rate_hz == pytest.approx(RATE_HZ) and "its header says 60 Hz, its times 100 Hz" in " ".join(recording.notices)
+
+
+@pytest.mark.parametrize(("rate_hz", "decimals"), [(60.0, 2), (120.0, 3), (300.0, 3), (100.0, 2)])
+def test_a_header_is_right_where_times_are_rounded_or_have_a_gap(rate_hz: float, decimals: int) -> None:
+    time_s = np.round(np.delete(np.arange(200) / rate_hz, slice(50, 80)), decimals)
+    assert any(abs(told / rate_hz - 1) < ODD_RATE for told in _rates(time_s))
