@@ -28,8 +28,9 @@ class Points3D:
 
 
 def sample_rate(time_s: np.ndarray) -> float:
-    """Rate (Hz) from the median step; 0 for fewer than two samples. Rounded where the times are those of a whole rate."""
-    if len(time_s) < 2:
+    """Rate (Hz) from the median step; 0 for fewer than two samples, or times that do not increase. Rounded where the times are those of a whole rate."""
+    step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
+    if not step > 0:
         return 0.0
-    rate = 1.0 / float(np.median(np.diff(time_s)))
+    rate = 1.0 / step
     return float(round(rate)) if abs(rate - round(rate)) < 2e-4 * rate else rate

@@ -16,8 +16,8 @@ def with_numbers(text: str, changes: Iterable[tuple[Keys, Sequence[float]]]) -> 
     A place is a list of numbers, nested or not, or a mapping with such a list under `data` (an OpenCV matrix). None where a place is not there, has
     another count of numbers, or is written at more than one place (an alias): such a file has to be written anew.
     """
-    # OpenCV's header is no YAML directive; a comment of the same length keeps the places.
-    readable = re.sub(r"\A%YAML:1\.0", "#" * 9, text)
+    # OpenCV's header is no YAML directive; a comment of the same length keeps the places. A document's end behind everything begins an empty second one.
+    readable = re.sub(r"\n---\s*\Z", "\n", re.sub(r"\A%YAML:1\.0", "#" * 9, text))
     root = yaml.compose(readable, Loader=yaml.SafeLoader)
     spans: dict[tuple[int, int], str] = {}
     for keys, numbers in changes:

@@ -23,11 +23,11 @@ from biomech_fit.sim.write import write
 def figures(folder: Path, *simulation: str) -> tuple[dict, dict, dict]:
     """Summary and evaluation of the fit, and evaluation of the stream over the same recording."""
     recording = folder / "recording"
-    assert main(["simulate", str(recording), "--seconds", "4", "--seed", "2", *simulation]) == 0
+    assert main(["simulate", str(recording), "--seconds", "3", "--seed", "2", *simulation]) == 0
     assert main(["fit", str(recording), "-o", str(folder / "fit"), "--no-report"]) == 0
     assert main(["track", str(recording), "-o", str(folder / "track"), "--no-report"]) == 0
     summary = json.loads((folder / "fit" / "summary.json").read_text())
-    assert summary["frames"] == 240
+    assert summary["frames"] == 180
     summary["error_in_stds"] = error_in_stds(folder / "fit", recording, 1.0)
     return summary, evaluate(folder / "fit", recording, 1.0)["causal"], evaluate(folder / "track", recording, 1.0)["causal"]
 
@@ -58,7 +58,7 @@ def test_better_than_the_stream(true_cameras: tuple, wrong_cameras: tuple) -> No
 
 
 def test_intervals_hold_the_truth(true_cameras: tuple, tmp_path: Path) -> None:
-    """95 % intervals of the keypoints in the world, with four seconds' chance: 85 % and more, and not by being wide (0.67: as wide as they need be)."""
+    """95 % intervals of the keypoints in the world, with three seconds' chance: 85 % and more, and not by being wide (0.67: as wide as they need be)."""
     assert true_cameras[1]["keypoints"]["coverage95"]["raw"] > 0.85
     assert 0.4 < true_cameras[0]["error_in_stds"] < 1.0
 

@@ -10,7 +10,7 @@ from intervals import error_in_stds
 
 from biomech_fit.cli.main import main
 
-SECONDS = 6.0
+SECONDS = 5.0
 
 
 def evaluated(folder: Path, *simulation: str) -> dict:
