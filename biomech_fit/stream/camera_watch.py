@@ -171,6 +171,12 @@ class CameraWatch:
         fits = np.select([self.out, self.moved, self.pushed], [CameraFit.LEFT_OUT, CameraFit.MOVED, CameraFit.PUSHED], CameraFit.FINE)
         return tuple(CameraFit(fit) for fit in fits)
 
+    @property
+    def elsewhere(self) -> dict[int, CameraFit]:
+        """Cameras that stand elsewhere than they were loaded, by number, whether they fit now or are left out."""
+        moved = dict.fromkeys(np.flatnonzero(self.moved).tolist(), CameraFit.MOVED)
+        return dict.fromkeys(np.flatnonzero(self.pushed).tolist(), CameraFit.PUSHED) | moved
+
     def look(self, stamp_ns: int, sightings: Sequence[Sighting], cameras: Callable[[], Sequence[Camera]]) -> dict[int, Camera]:
         """Take a frame of all tracked people; returns the poses from which cameras begin anew that were found to have been moved or pushed. `cameras` gives
         them as estimated so far."""

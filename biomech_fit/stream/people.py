@@ -19,13 +19,10 @@ from scipy.optimize import linear_sum_assignment
 
 from biomech_fit.config.fit import FitConfig
 from biomech_fit.core.camera import Camera
-from biomech_fit.core.estimates import CameraFit
-from biomech_fit.core.residuals import CAMERA_STATES
 from biomech_fit.core.types import FrameResult, Status
 from biomech_fit.stream.association import Detections, Found, Views, find_people, follow, unclaimed
-from biomech_fit.stream.camera_watch import CameraWatch, Sighting
 from biomech_fit.stream.person import PersonTracker
-from biomech_fit.stream.shared_cameras import CameraBelief, combined
+from biomech_fit.stream.shared_cameras import SharedCameras
 from biomech_fit.stream.track import Track, bone_lengths
 from biomech_fit.stream.watch import Watch, Watchlist, median_distance
 
@@ -71,10 +68,7 @@ class People:
         self.config, self._cameras, self._bones = config, cameras, bones
         self._model_lengths = bone_lengths(trackers[0].template, bones)
         self._watchlist = Watchlist(bones)
-        self._watch = CameraWatch(len(cameras), config.refine.cameras)
-        self._given = [_belief(tracker) for tracker in trackers]
-        self._past = self._nothing()
-        """What people who are forgotten have found of the cameras."""
+        self.rig = SharedCameras(trackers, cameras, config.refine.cameras)
         workers = min(len(trackers), os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(workers, "person") if workers > 1 else None
         self.clear()
@@ -91,35 +85,14 @@ class People:
             track.tracker.drop()
             track.clear()
         self._watchlist.clear()
-        self._watch.clear()
-        self._unwatched: tuple[int, list[Callable[[], Sighting]]] | None = None
-        """The newest frame, and its sightings, where the cameras are still to be judged by it."""
-        self.begun_ns: dict[int, int] = {}
-        """Cameras that were moved or pushed, and the frame after which they began anew."""
+        self.rig.clear()
         self._looked_ns: int | None = None
         self._same_since: dict[tuple[int, int], int] = {}
 
-    def restore_cameras(self) -> None:
-        """The cameras are as they were loaded, and what was learned of the bodies is forgotten with them."""
-        for i, track in enumerate(self.tracks):
-            track.tracker.restore_cameras()
-            self._given[i] = _belief(track.tracker)
-        self._past = self._nothing()
-        self._watch.forget()
-
     def rest(self) -> list[FrameResult]:
         """The smoothed frames that the lag holds back."""
-        self.watch()
+        self.rig.judge()
         return [result for track in self.tracks for result in track.rest()]
-
-    def watch(self) -> None:
-        """Judge the cameras by the last frame. The next frame must know, but the last one's results need not wait for it: best called while packets come in."""
-        if self._unwatched is None:
-            return
-        (stamp_ns, sightings), self._unwatched = self._unwatched, None
-        for c, camera in self._watch.look(stamp_ns, [sighting() for sighting in sightings], self.corrected_cameras).items():
-            self._move_camera(c, camera)
-            self.begun_ns[c] = stamp_ns
 
     def prepare(self) -> None:
         """Begin in the background what the next frame needs; to be called once this one's results are out."""
@@ -133,18 +106,18 @@ class People:
 
         The first person has a result in every frame, the others from when they come until they are forgotten.
         """
-        self.watch()
+        self.rig.judge()
         results = [result for track in self.tracks if track.overdue(stamp_ns) for result in track.end()]
         live = [track for track in self.tracks if track.alive]
         if live:
             predicted = np.stack([track.tracker.predicted_pixels(stamp_ns) for track in live])
             claims = follow(people, predicted, self.config.track.association_px)
             left = partial(self._are_left, people, claims)
-            jobs = [(track, stamp_ns, views, delay_s, left, self._watch.out) for track, views in zip(live, claims, strict=True)]
+            jobs = [(track, stamp_ns, views, delay_s, left, self.rig.watch.out) for track, views in zip(live, claims, strict=True)]
             stepped = map(_step, jobs) if self._pool is None or len(jobs) < 2 else self._pool.map(_step, jobs)
             results += [result for several in stepped for result in several]
             results += self._join(stamp_ns)
-            self._unwatched = stamp_ns, [track.sighting for track in live if track.alive and track.sighting is not None]
+            self.rig.seen(stamp_ns, [track.sighting for track in live if track.alive and track.sighting is not None])
         self._forget(stamp_ns)
         results += self._search(stamp_ns, people, delay_s)
         told = {result.person for result in results if result.causal is not None}
@@ -193,10 +166,9 @@ class People:
 
     def _free(self, track: Track) -> None:
         """Make the place a stranger's: the body is forgotten, what it told of the cameras is not."""
-        place = track.number - 1
-        self._past = self._past.plus(_belief(track.tracker).beyond(self._given[place]))
+        self.rig.keep(track.number - 1)
         track.free()
-        self._given[place] = _belief(track.tracker)
+        self.rig.begin(track.number - 1)
 
     # --- those who are left -----------------------------------------------------------------------------------------------------------------------
 
@@ -213,7 +185,7 @@ class People:
         if _cameras_that_see(left) < 2:
             return []
         # Who was lost need not be among those who are seen best.
-        found = find_people(self.corrected_cameras(), left, max(len(away) + 1, CANDIDATES if any(track.known for track in away) else 0))
+        found = find_people(self.rig.corrected(), left, max(len(away) + 1, CANDIDATES if any(track.known for track in away) else 0))
         if not self.several:
             chosen = self._main(stamp_ns, self.tracks[0], found)
             pairs = [] if chosen is None else [(self.tracks[0], chosen)]
@@ -221,11 +193,11 @@ class People:
             found = [f for f in found if f.share > MIN_SHARE and self._is_plausible(f) and self._is_somebody_else(f, live)]
             pairs = self._believed(stamp_ns, away, self._watchlist.look(stamp_ns, found), bool(live))
         for track, somebody in pairs:
-            if not track.known:
-                self._take_known_cameras(track)
-            result = track.start(stamp_ns, somebody, delay_s, self._watch.out)
+            if self.several and not track.known:
+                self.rig.hand_on(track.number - 1, any(other.fitted for other in self.tracks))
+            result = track.start(stamp_ns, somebody, delay_s, self.rig.watch.out)
             if result is not None:
-                self._watch.doubt(stamp_ns, track.misfits)
+                self.rig.watch.doubt(stamp_ns, track.misfits)
                 return [result]
         return []
 
@@ -287,63 +259,6 @@ class People:
 
     def _is_somebody_else(self, found: Found, live: list[Track]) -> bool:
         return all(track.points is None or median_distance(found.points, track.points) > APART_M for track in live)
-
-    # --- the cameras ------------------------------------------------------------------------------------------------------------------------------
-
-    def rig_estimate(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and covariance of the cameras' and lenses' states ((7 + L) C,), of all people together."""
-        tracker = self.tracks[0].tracker
-        if not self.several:
-            part = tracker.layout.rig
-            return tracker.slow.mean[part], tracker.slow.covariance[part, part]
-        return self._belief().moments()
-
-    def corrected_cameras(self) -> list[Camera]:
-        """The cameras with the corrections estimated so far."""
-        tracker = self.tracks[0].tracker
-        return tracker.corrected_cameras(self.rig_estimate()[0]) if tracker.layout.n_cameras else list(self._cameras)
-
-    @property
-    def camera_fits(self) -> tuple[CameraFit, ...]:
-        """What is thought of each camera's pose."""
-        return self._watch.fits
-
-    @property
-    def cameras_found(self) -> dict[int, CameraFit]:
-        """Cameras that stand elsewhere than they were loaded, by number."""
-        watch = self._watch
-        moved = dict.fromkeys(np.flatnonzero(watch.moved).tolist(), CameraFit.MOVED)
-        return dict.fromkeys(np.flatnonzero(watch.pushed).tolist(), CameraFit.PUSHED) | moved
-
-    def _move_camera(self, c: int, camera: Camera) -> None:
-        """A camera begins anew from where it was found to stand. What people have told of its old pose and of its clock is forgotten, what that told of the
-        other cameras is not."""
-        states, own = self.rig_estimate()[0][: CAMERA_STATES * len(self._cameras)], CAMERA_STATES * c + np.arange(CAMERA_STATES)
-        before = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
-        for track in self.tracks:
-            track.tracker.move_camera(c, camera, states)
-        now = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
-        self._given = [now.plus(given.beyond(before).forgetting(own)) for given in self._given]
-        self._past = self._past.forgetting(own)
-
-    def _belief(self) -> CameraBelief:
-        prior = CameraBelief.before(*self.tracks[0].tracker.states.rig_prior())
-        here = [_belief(track.tracker).beyond(given) for track, given in zip(self.tracks, self._given, strict=True)]
-        return combined(prior, [self._past, *here])
-
-    def _nothing(self) -> CameraBelief:
-        return CameraBelief.nothing(len(self._given[0].vector))
-
-    def _take_known_cameras(self, track: Track) -> None:
-        """A new person begins with what the others have found of the cameras."""
-        if track.tracker.layout.n_cameras and self.several and (self._past.information.any() or any(other.fitted for other in self.tracks)):
-            track.tracker.states.take_rig(*self._belief().moments())
-            self._given[track.number - 1] = _belief(track.tracker)
-
-
-def _belief(tracker: PersonTracker) -> CameraBelief:
-    part = tracker.layout.rig
-    return CameraBelief.of(tracker.slow.mean[part], tracker.slow.covariance[part, part])
 
 
 def _step(job: tuple[Track, int, Views, np.ndarray, Callable[[], bool], np.ndarray]) -> list[FrameResult]:

@@ -86,7 +86,7 @@ class FitPipeline:
                 f"(P, {k}, 2) and (P, {k}) fit the keypoint set {self.keypoint_set.name}."
             )
         self._assembler.feed(packet)
-        self._people.watch()
+        self._people.rig.judge()
 
     def poll(self, now_ns: int | None = None) -> list[FrameResult]:
         """Results of all frame sets that are complete, or whose deadline has passed at `now_ns` (None = the newest packet's arrival)."""
@@ -138,7 +138,7 @@ class FitPipeline:
         self._assembler = self._new_assembler()
         self._clear()
         if cameras:
-            self._people.restore_cameras()
+            self._people.rig.restore()
         if subject:
             self._given_subject = None
             for track in self._people.tracks:
@@ -163,25 +163,25 @@ class FitPipeline:
 
     def cameras_found(self) -> dict[int, CameraFit]:
         """Cameras that were moved or pushed and stand elsewhere since, whether they fit now or are left out."""
-        return self._people.cameras_found
+        return self._people.rig.watch.elsewhere
 
     def cameras_begun(self) -> dict[int, int]:
         """Cameras that were found to be moved or pushed since the stream started, and the stamp (ns) of the frame after which they began anew."""
-        self._people.watch()
-        return dict(self._people.begun_ns)
+        self._people.rig.judge()
+        return dict(self._people.rig.begun_ns)
 
     def calibration(self) -> CalibrationEstimate:
         """The cameras as estimated so far; where several people are tracked, from all of them (`stream.shared_cameras`)."""
-        self._people.watch()
+        self._people.rig.judge()
         layout, count = self._people.tracks[0].tracker.layout, len(self.cameras)
-        refined = self._people.corrected_cameras()
-        states = self._people.rig_estimate() if layout.n_cameras else (np.zeros(0), np.zeros((0, 0)))
+        refined = self._people.rig.corrected()
+        states = self._people.rig.estimate() if layout.n_cameras else (np.zeros(0), np.zeros((0, 0)))
         refine = self.config.refine if layout.n_cameras else replace(self.config.refine, cameras=False, clock=False)
         covariance, clock, clock_std = camera_uncertainty(refined, *states, refine)
         rms, loaded = self._camera_rms(refined)
         return CalibrationEstimate(
             self._newest_ns, tuple(refined), tuple(self.cameras), (self.config.refine.cameras,) * count, covariance, clock, clock_std, rms, loaded,
-            self._people.camera_fits,
+            self._people.rig.watch.fits,
         )  # fmt: skip
 
     def subject(self, person: int = 1) -> SubjectEstimate:

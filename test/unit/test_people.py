@@ -210,14 +210,14 @@ def test_who_is_forgotten_makes_room(pipeline: FitPipeline) -> None:
 def test_after_a_new_start_nobody_has_the_body_of_somebody_else(pipeline: FitPipeline) -> None:
     """Who is who cannot be told when stamps go back; what the people told of the cameras is kept."""
     play(pipeline, scene().packets())
-    cameras = np.diag(pipeline._people.rig_estimate()[1])
+    cameras = np.diag(pipeline._people.rig.estimate()[1])
     plain = FitPipeline(scene().body, scene().cameras, scene().keypoint_set, CONFIG)
     pipeline.reset()
     for track in pipeline._people.tracks:
         scales = track.tracker.layout.scales
         np.testing.assert_array_equal(track.tracker.slow.mean[scales], 0.0)
         np.testing.assert_allclose(np.diag(track.tracker.slow.covariance)[scales], np.diag(plain.tracker.slow.covariance)[scales])
-    np.testing.assert_allclose(np.diag(pipeline._people.rig_estimate()[1]), cameras, rtol=0.05)
+    np.testing.assert_allclose(np.diag(pipeline._people.rig.estimate()[1]), cameras, rtol=0.05)
 
 
 def test_all_that_the_people_say_of_the_cameras_comes_together() -> None:
@@ -226,7 +226,7 @@ def test_all_that_the_people_say_of_the_cameras_comes_together() -> None:
     other = FitPipeline(s.body, s.cameras, s.keypoint_set, CONFIG)
     play(other, s.packets())
     people = other._people
-    mean, covariance = people.rig_estimate()
+    mean, covariance = people.rig.estimate()
     own = [track.tracker.slow for track in people.tracks if track.alive]
     part = people.tracks[0].tracker.layout.cameras
     assert len(own) == 2
